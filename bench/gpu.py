@@ -19,7 +19,6 @@ from typing import Final
 
 import torch
 
-from bench.full_size import SD, SDXL
 from bench.gpu_engine import GPU, LoadedEngine, Setup, loaded
 from bench.gpu_gate import check_large, check_small
 from bench.gpu_stock import PlainPipeline
@@ -27,6 +26,7 @@ from bench.gpu_work import tera_flop
 from bench.report import Goal, Spread, print_report
 from engine_worker.engine.loading.random_weights import write_random_file
 from engine_worker.formats.architecture import Architecture
+from engine_worker.formats.released import SD, SDXL
 from engine_worker.formats.single_file import describe_file
 from kernel.core.memory_model.memory_demand import MemoryDemand, need_bytes
 from kernel.protocol.enums import Compilation, MemoryPlan

@@ -192,10 +192,10 @@ def write_checkpoint(path: Path) -> None:
 
 def stored_shapes() -> Mapping[str, tuple[int, ...]]:
     """Every tensor of the file, and its shape there."""
-    from bench.full_size import SD
     from engine_worker.engine.loading.networks import build_empty
     from engine_worker.formats.ldm_keys import Form
     from engine_worker.formats.ldm_layout import single_file_layout
+    from engine_worker.formats.released import SD
 
     shapes: dict[str, tuple[int, ...]] = {}
     for plan in single_file_layout(SD).networks:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.full_size import SD
 from engine_worker.formats.architecture import Architecture
+from engine_worker.formats.released import SD
 
 SPARE_BYTES: Final = 6 << 30
 """What the disk must have left before the file is written: it has 2.1 GB."""

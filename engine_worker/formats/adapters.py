@@ -1,5 +1,6 @@
 """Inspects models that are added to a checkpoint (LoRA, embedding, ControlNet, VAE) by names and shapes."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -13,14 +14,14 @@ from engine_worker.formats.inspection_result import (
     stranger,
     width_of,
 )
+from engine_worker.formats.lora_keys import listed
 from engine_worker.formats.lora_layout import LoraLayout, read_lora_layout
 from engine_worker.formats.metadata import MAX_WORDS, control_type, trigger_words
 from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
 
-_CROSS_ATTENTION: Final = ("attn2_to_k", "attn2_to_v")
-"""Layers whose inputs are the text embeddings."""
+_NAMES: Final = {ModelBase.SD: "SD 1.5", ModelBase.SDXL: "SDXL"}
 _OF_SDXL: Final = ("add_embedding_", "label_emb_")
 _OTHER_CONTROLS: Final = {
     (".up", ".down", "lora_controlnet"): "a control LoRA",
@@ -44,7 +45,8 @@ def describe_lora(header: Header) -> InspectionResult:
     layout = read_lora_layout(header)
     found = _adapter(ModelType.LORA, _base_of_lora(layout), header)
     words = dict.fromkeys((*named(layout.words), *found.trigger_words))
-    return replace(found, trigger_words=tuple(words)[:MAX_WORDS])
+    warnings = (*(f"it {said}" for said in layout.warnings()), *_strange_layers(layout, found.model_base))
+    return replace(found, trigger_words=tuple(words)[:MAX_WORDS], warnings=warnings)
 
 
 def is_controlnet(header: Header) -> bool:
@@ -108,15 +110,29 @@ def _adapter(model_type: ModelType, base: ModelBase | None, *headers: Header) ->
 
 
 def _base_of_lora(layout: LoraLayout) -> ModelBase | None:
-    names = [(layer, layer.plain.replace(".", "_")) for layer in layout.layers]
-    for layer, name in names:
-        if layer.network is Network.PROJECTING_TEXT_ENCODER or name.startswith(_OF_SDXL):
+    for layer in layout.layers:
+        if layer.network is Network.PROJECTING_TEXT_ENCODER or layer.place[1].startswith(_OF_SDXL):
             return ModelBase.SDXL
-    for layer, name in names:
-        width = layer.extent[1]
-        if name.endswith(_CROSS_ATTENTION) and width is not None and layer.network is Network.UNET:
-            return base_of_text_width(width)
+    if layout.text_width is not None:
+        return base_of_text_width(layout.text_width)
     return base_of(layout.words) if layout.words else None
+
+
+def _strange_layers(layout: LoraLayout, base: ModelBase | None) -> Iterator[str]:
+    """Warnings about layers that the engine will leave out with every released checkpoint.
+
+    Raises: ModelUnreadable, if they are most of its layers.
+    """
+    unknown, misfits = layout.strange_layers(base)
+    theirs = "SD 1.5 and SDXL" if base is None else _NAMES[base]
+    if len(unknown) > len(layout.layers) / 2:
+        raise ModelUnreadable(
+            f"this is a LoRA for {theirs}, but most of its layers are not: {listed(unknown)}"
+        )
+    if unknown:
+        yield f"it changes layers that are not in {theirs} and will be left out: {listed(unknown)}"
+    if misfits:
+        yield f"it changes layers of other shapes than in {theirs}, which will be left out: {listed(misfits)}"
 
 
 def _said_base(header: Header, model_type: ModelType) -> ModelBase | None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from engine_worker.formats.architecture import UNetShape
 from engine_worker.formats.checkpoint_layout import Network
-from engine_worker.formats.inspection_result import stranger
+from engine_worker.formats.ldm_keys import unet_key
 from engine_worker.formats.safetensors_header import Header
+from engine_worker.formats.tensor_places import printable
 from kernel.protocol.errors import ModelUnreadable
 
 BUNDLE_PREFIX: Final = "bundle_emb."
@@ -147,19 +149,9 @@ _PREFIXES: Final[Mapping[str, Network | None]] = {
     ),
 }
 _BY_LENGTH: Final = tuple(sorted(_PREFIXES, key=len, reverse=True))
+_TEXT_MODEL: Final = "text_model."
 _TEXT_WRAPPER: Final = "transformer_"
 """Around the names of a text encoder in ComfyUI's files."""
-_TEXT_ROOTS: Final = ("text_model_", "encoder_layers_", "embeddings_", "final_layer_norm", "text_projection")
-_ROOTS: Final = {
-    Network.UNET: (
-        *("down_blocks_", "up_blocks_", "mid_block_", "time_embedding_", "add_embedding_"),
-        *("conv_in", "conv_out", "conv_norm_out"),
-        *("input_blocks_", "output_blocks_", "middle_block_", "time_embed_", "label_emb_", "out_"),
-    ),
-    Network.TEXT_ENCODER: _TEXT_ROOTS,
-    Network.PROJECTING_TEXT_ENCODER: _TEXT_ROOTS,
-}
-"""How the names of the layers of each network begin, in diffusers and in the original releases."""
 # diffusers before 0.22 inserted the attention processor, and omitted the index of its last layer.
 _PROCESSOR: Final = ".processor."
 _PROCESSOR_OUT: Final = ".to_out"
@@ -237,22 +229,21 @@ def locate(name: str) -> tuple[Network, str]:
     return network, name[start:]
 
 
-def check_family(names: list[str]) -> None:
-    """Raises: ModelUnreadable, if most of these layers are of no network of Stable Diffusion."""
-    foreign = [name for name in names if not _is_ours(name)]
-    if len(foreign) > len(names) / 2:
-        raise stranger(f"a LoRA for another model family (it changes {listed(foreign)})")
+def aliases(network: Network, module: str, unet: UNetShape) -> tuple[str, ...]:
+    """The names of a layer in files, after the network's prefix: the module's own, or that of the original
+    releases."""
+    if network is Network.UNET:
+        return module, unet_key(module, unet)
+    # transformers 5 dropped a level of the names, which all files still have.
+    plain = module.removeprefix(_TEXT_MODEL)
+    return plain, _TEXT_MODEL + plain
 
 
 def listed(names: list[str]) -> str:
     """The first of some names, and the number of the others."""
     more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _is_ours(name: str) -> bool:
-    network, rest = locate(name)
-    return rest.replace(".", "_").startswith(_ROOTS[network])
+    shown = ", ".join(printable(name) for name in names[:_NAMES_SHOWN])
+    return shown + (f" and {more} more" if more > 0 else "")
 
 
 def _check_supported(key: str) -> None:

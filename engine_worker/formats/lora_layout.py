@@ -12,10 +12,13 @@ from typing import Final
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.checkpoint_layout import Network
 from engine_worker.formats.embedding_keys import EmbeddingWord, read_bundle
-from engine_worker.formats.lora_keys import Part, check_family, locate, parts_by_layer
+from engine_worker.formats.inspection_result import SD_TEXT_WIDTH, SDXL_TEXT_WIDTH, stranger
+from engine_worker.formats.lora_keys import Part, listed, locate, parts_by_layer
 from engine_worker.formats.lora_scales import CONFIG_FILE, PeftConfig, Scales
 from engine_worker.formats.model_folder import read_json
+from engine_worker.formats.released import layers_of
 from engine_worker.formats.safetensors_header import Header
+from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import ModelUnreadable
 
 Shape = tuple[int, ...]
@@ -23,6 +26,9 @@ Shapes = Mapping[Part, Shape]
 Extent = tuple[int | None, int | None]
 """The rows of the weight that a change is for, and the numbers in each; None if the file does not tell."""
 
+_CROSS_ATTENTION: Final = ("attn2_to_k", "attn2_to_v")
+"""Layers whose inputs are the text embeddings."""
+_RELEASED_WIDTHS: Final = (None, SD_TEXT_WIDTH, SDXL_TEXT_WIDTH)
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 _NUMBERS: Final = frozenset({*_FLOATS, "I64", "I32"})
 _SCALARS: Final = frozenset({Part.ALPHA, Part.ON_INPUT})
@@ -55,6 +61,11 @@ class LoraLayer:
     """The keys of its tensors."""
     extent: Extent
 
+    @property
+    def place(self) -> tuple[Network, str]:
+        """By which layers are compared: some formats replace dots by underscores."""
+        return self.network, self.plain.replace(".", "_")
+
 
 @dataclass(frozen=True, slots=True)
 class LoraLayout:
@@ -70,6 +81,44 @@ class LoraLayout:
     lacks_scale: bool
     """peft wrote it, and its alpha is only in a file beside it, which is not there."""
 
+    @property
+    def text_width(self) -> int | None:
+        """The width of the text embeddings that it was made for; None, if it does not tell."""
+        widths = (
+            layer.extent[1]
+            for layer in self.layers
+            if layer.network is Network.UNET and layer.place[1].endswith(_CROSS_ATTENTION)
+        )
+        return next((width for width in widths if width is not None), None)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What its owner should know, whatever the checkpoint is: sentences without their subject."""
+        found = []
+        if self.others:
+            found.append(f"has unknown tensors, which are ignored: {listed(list(self.others))}")
+        if self.lacks_scale:
+            found.append(
+                f"was saved by peft, whose {CONFIG_FILE} is not beside it, so its alpha is taken to be its "
+                "rank"
+            )
+        return tuple(found)
+
+    def strange_layers(self, base: ModelBase | None) -> tuple[list[str], list[str]]:
+        """The layers that the released checkpoints of that base (None: of any) lack, and those that they have
+        in another shape. Shapes of a LoRA for text embeddings of another width, such as a small model's, are
+        not compared."""
+        tables = [layers_of(one) for one in ModelBase if base in (None, one)]
+        unknown, misfits = [], []
+        for layer in self.layers:
+            wanted = [table[layer.place] for table in tables if layer.place in table]
+            if not wanted:
+                unknown.append(layer.name)
+            elif self.text_width in _RELEASED_WIDTHS and not any(
+                _fits(layer.extent, extent) for extents in wanted for extent in extents
+            ):
+                misfits.append(layer.name)
+        return unknown, misfits
+
 
 def read_lora_layout(source: Header) -> LoraLayout:
     """Read the layout of a LoRA file, and of the configuration that peft writes beside it.
@@ -81,7 +130,7 @@ def read_lora_layout(source: Header) -> LoraLayout:
     words, unread = read_bundle(source, keys.bundled)
     if not keys.layers:
         raise ModelUnreadable("this LoRA changes no layer")
-    check_family(list(keys.layers))
+    _check_family(list(keys.layers))
     layers = tuple(_read_layer(source, name, parts) for name, parts in keys.layers.items())
     _check_unique(layers)
     has_alphas = any(Part.ALPHA in layer.parts for layer in layers)
@@ -99,6 +148,21 @@ def read_lora_layout(source: Header) -> LoraLayout:
     )
 
 
+def _check_family(names: list[str]) -> None:
+    """Raises: ModelUnreadable, if most of these layers are of no network of Stable Diffusion."""
+    motions = [name for name in names if "motion_modules" in name]
+    if len(motions) > len(names) / 2:
+        raise ModelUnreadable("this is a LoRA for AnimateDiff's motion layers: only images are drawn here")
+    places = [(name, locate(name)) for name in names]
+    foreign = [
+        name
+        for name, (network, plain) in places
+        if not any((network, plain.replace(".", "_")) in layers_of(base) for base in ModelBase)
+    ]
+    if len(foreign) > len(names) / 2:
+        raise stranger(f"a LoRA for another model family (it changes {listed(foreign)})")
+
+
 def _config_beside(held: ModelFile | None) -> PeftConfig | None:
     found = None if held is None else held.sibling(CONFIG_FILE)
     return None if found is None else read_json(found, CONFIG_FILE, PeftConfig)
@@ -107,7 +171,7 @@ def _config_beside(held: ModelFile | None) -> PeftConfig | None:
 def _check_unique(layers: tuple[LoraLayer, ...]) -> None:
     names: dict[tuple[Network, str], str] = {}
     for layer in layers:
-        other = names.setdefault((layer.network, layer.plain.replace(".", "_")), layer.name)
+        other = names.setdefault(layer.place, layer.name)
         if other != layer.name:
             raise ModelUnreadable(f"it changes one layer twice, as {other} and as {layer.name}")
 
@@ -258,3 +322,8 @@ def _check_magnitudes(shapes: Shapes, extent: Extent) -> None:
 def _check(fits: bool) -> None:
     if not fits:
         raise ValueError("parts do not match")
+
+
+def _fits(extent: Extent, weight: tuple[int, int]) -> bool:
+    """True if a change of this extent may be one of a weight with so many rows, and numbers in each."""
+    return all(said in (None, held) for said, held in zip(extent, weight, strict=True))

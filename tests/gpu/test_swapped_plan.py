@@ -8,12 +8,12 @@ import torch
 from msgspec.structs import replace
 
 from bench.bell import Bell
-from bench.full_size import SD
 from bench.ours import order_of
 from bench.pictures import photograph, png
 from bench.stock import Asked
 from engine_worker.engine.diffusers_engine import DiffusersEngine
 from engine_worker.engine.loading.random_weights import write_random_file
+from engine_worker.formats.released import SD
 from engine_worker.formats.single_file import describe_file
 from engine_worker.port import Completed, ImageEncoded, Outcome
 from kernel.core.memory_model.memory_demand import PROCESS_BYTES, MemoryDemand, need_bytes, resident_bytes

@@ -124,11 +124,4 @@ def _warnings(lora: str, layout: LoraLayout, unknown: list[str], misfits: list[s
         found.append(f"{lora} changes layers that the checkpoint does not have: {listed(unknown)}")
     if misfits:
         found.append(f"{lora} changes layers that the checkpoint has in another shape: {listed(misfits)}")
-    if layout.others:
-        found.append(f"{lora} has unknown tensors, which were ignored: {listed(list(layout.others))}")
-    if layout.lacks_scale:
-        found.append(
-            f"{lora} was saved by peft, whose adapter_config.json is not beside it, so its alpha is taken "
-            "to be its rank"
-        )
-    return tuple(found)
+    return (*found, *(f"{lora} {said}" for said in layout.warnings()))

@@ -13,9 +13,7 @@ from torch import nn
 from engine_worker.engine.adapters.layer_delta import Layer
 from engine_worker.formats.architecture import UNetShape
 from engine_worker.formats.checkpoint_layout import Network
-from engine_worker.formats.ldm_keys import unet_key
-
-_TEXT_MODEL = "text_model."
+from engine_worker.formats.lora_keys import aliases
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class LayerNames:
             for module, layer in _layers(networks.get(network)):
                 name = LayerName(network, module)
                 self._layers[name] = layer
-                for alias in _aliases(network, module, unet):
+                for alias in aliases(network, module, unet):
                     self._names[network, alias.replace(".", "_")] = name
 
     def __len__(self) -> int:
@@ -59,11 +57,3 @@ def _layers(network: nn.Module | None) -> Iterator[tuple[str, Layer]]:
     for module, layer in network.named_modules() if network is not None else ():
         if isinstance(layer, Layer):
             yield module, layer
-
-
-def _aliases(network: Network, module: str, unet: UNetShape) -> tuple[str, ...]:
-    if network is Network.UNET:
-        return module, unet_key(module, unet)
-    # transformers 5 dropped a level of the names, which all files still have.
-    plain = module.removeprefix(_TEXT_MODEL)
-    return plain, _TEXT_MODEL + plain

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.full_size import SD, SDXL
 from engine_worker.engine.loading.networks import build_empty
 from engine_worker.formats.architecture import (
     Architecture,
@@ -20,6 +19,7 @@ from engine_worker.formats.ldm_keys import THIRDS, Form
 from engine_worker.formats.ldm_layout import single_file_layout
 from engine_worker.formats.ldm_shapes import read_architecture
 from engine_worker.formats.network_configs import controlnet_config, unet_config
+from engine_worker.formats.released import SD, SDXL
 from engine_worker.formats.safetensors_header import Entry, Header
 from kernel.protocol.enums import ModelBase
 

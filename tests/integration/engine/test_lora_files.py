@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from loaded import load
 from lora_files import ENCODERS, lora_source, random_factors, write_diffusers, write_kohya
 from safetensors.torch import load_file, save_file
 from small_engine import model_source
-from test_engine_full_size import SD, SDXL
 from torch import Tensor
 
 from engine_worker.engine.adapters.layer_delta import Layer
@@ -22,6 +22,7 @@ from engine_worker.formats.architecture import Architecture
 from engine_worker.formats.checkpoint_layout import Network
 from engine_worker.formats.ldm_layout import single_file_layout
 from engine_worker.formats.lora_keys import locate
+from engine_worker.formats.released import SD, SDXL, layers_of
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
 
@@ -113,11 +114,13 @@ def test_no_two_layers_of_the_released_networks_share_a_name(architecture: Archi
         plan.network: build_empty(plan) for plan in layout.networks if plan.network is not Network.VAE
     }
     names = LayerNames(networks, architecture.unet)
-    count = 0
+    count, known = 0, layers_of(architecture.base)
     for network, module in networks.items():
         for name, layer in module.named_modules():
             if isinstance(layer, Layer):
                 assert names.find(network, name.replace(".", "_")) == LayerName(network, name)
+                rows, *numbers = layer.weight.shape
+                assert (rows, prod(numbers)) in known[network, name.replace(".", "_")]
                 count += 1
     assert len(names) == count
 
@@ -228,15 +231,17 @@ def test_what_is_not_used_of_a_file_is_said(parts: Components, names: LayerNames
     lacks, misfits, unknown = read_lora(lora_source(add(path, extra)), names, parts.base).warnings
     assert lacks.endswith("changes layers that the checkpoint does not have: unet.down_blocks.7.conv")
     assert "has in another shape: unet.conv_norm_out (it is for a layer of shape [1]" in misfits
-    assert unknown.endswith("unknown tensors, which were ignored: unet.conv_in.novelty")
+    assert unknown.endswith("unknown tensors, which are ignored: unet.conv_in.novelty")
 
 
 def test_a_file_of_layers_that_are_not_there_is_refused_with_the_likely_cause(
     parts: Components, names: LayerNames, path: Path
 ) -> None:
-    absent = renamed(path, lambda key: key.replace("_block", "_block", 1).replace("attn1", "attn7"))
-    tensors = {key: held for key, held in load_file(absent).items() if "attn7" in key}
-    save_file(tensors, absent)
+    absent = path.with_name("absent.safetensors")
+    layer = "text_encoder.text_model.encoder.layers.11.mlp.fc1"
+    save_file(
+        {f"{layer}.lora_A.weight": torch.zeros(4, 8), f"{layer}.lora_B.weight": torch.zeros(8, 4)}, absent
+    )
     with pytest.raises(ModelUnreadable, match=r"the checkpoint lacks .* made for another base"):
         read_lora(lora_source(absent), names, parts.base)
     with pytest.raises(ModelUnreadable, match="another model family"):

@@ -146,7 +146,7 @@ def test_the_variant_is_the_precision_of_most_weights(
         ({"adapter.body.0.weight": (4, 4), "x": (1,)}, "T2I adapter"),
         ({"lllite_unet_x.down.0.weight": (4, 4), "x": (1,)}, "ControlNet-LLLite"),
         ({"decoder.layers.0.weight": (4, 4), "x": (1,)}, "tiny autoencoder"),
-        ({"unet.mid_block.x.oft_R.weight": (4, 4), "x": (1,)}, "OFT"),
+        ({"unet.mid_block.resnets.0.conv1.oft_R.weight": (4, 4), "x": (1,)}, "OFT"),
         ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "lora_controlnet": (0,)}, "control LoRA"),
         ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "x.to_k.down": (4, 4)}, "control LoRA"),
         ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "difference": (0,)}, "difference"),
@@ -171,10 +171,18 @@ def test_an_sdxl_refiner_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shapes", "model_type", "base"),
     [
-        (lora("lora_unet_mid_block_attn2_to_k", 768), ModelType.LORA, ModelBase.SD),
-        (lora("unet.mid_block.attn2.to_k", 2048), ModelType.LORA, ModelBase.SDXL),
-        (lora("lora_te2_text_model_x", 1280), ModelType.LORA, ModelBase.SDXL),
-        (lora("lora_unet_mid_block_x", 32), ModelType.LORA, None),
+        (
+            lora("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k", 768),
+            ModelType.LORA,
+            ModelBase.SD,
+        ),
+        (
+            lora("unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k", 2048),
+            ModelType.LORA,
+            ModelBase.SDXL,
+        ),
+        (lora("lora_te2_text_model_final_layer_norm", 1280), ModelType.LORA, ModelBase.SDXL),
+        (lora("lora_unet_mid_block_resnets_0_conv1", 32), ModelType.LORA, None),
         ({"emb_params": (2, 768)}, ModelType.EMBEDDING, ModelBase.SD),
         ({"clip_l": (2, 768), "clip_g": (2, 1280)}, ModelType.EMBEDDING, ModelBase.SDXL),
         ({"<cat>": (32,)}, ModelType.EMBEDDING, None),
@@ -194,7 +202,7 @@ def test_what_is_laid_over_a_checkpoint_is_found_out(
 @pytest.mark.parametrize(
     ("shapes", "model_type"),
     [
-        (lora("lora_unet_mid_block_attn2_to_k", 1024), ModelType.LORA),
+        (lora("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k", 1024), ModelType.LORA),
         (lora("lora_unet_double_blocks_0", 32), ModelType.LORA),
         ({"emb_params": (2, 1024)}, ModelType.EMBEDDING),
         ({"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 16, 3, 3)}, ModelType.VAE),
@@ -207,7 +215,7 @@ def test_what_was_made_for_another_family_is_refused(
     assert refused(source_of(one_file(tmp_path, shapes), model_type), tmp_path)
 
 
-LAYER = "lora_unet_mid_block_x"
+LAYER = "lora_unet_mid_block_resnets_0_conv1"
 
 
 @pytest.mark.parametrize(
@@ -274,10 +282,63 @@ def test_quantized_loras_and_those_of_other_families_are_refused(tmp_path: Path)
         assert "another model family" in refused(source_of(path, ModelType.LORA), tmp_path)
 
 
+ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_"
+
+
+def of_layer(name: str, rows: int, numbers: int) -> Shapes:
+    """A LoRA of one layer of a released checkpoint."""
+    return {f"{name}.lora_A.weight": (4, numbers), f"{name}.lora_B.weight": (rows, 4)}
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({}, None),
+        ({"unet.mystery": (1,)}, "it has unknown tensors, which are ignored: unet.mystery"),
+        ({"unet.conv_in.alpha": ()}, None),
+        (
+            of_layer("base_model.model.conv_out", 4, 2880),
+            "it was saved by peft, whose adapter_config.json",
+        ),
+        (
+            of_layer("unet.down_blocks.7.conv", 8, 8),
+            "not in SD 1.5 and will be left out: unet.down_",
+        ),
+        (of_layer("unet.conv_out", 4, 2880), None),
+        (
+            of_layer("unet.conv_out", 4, 288),
+            "than in SD 1.5, which will be left out: unet.conv_out",
+        ),
+        (of_layer("unet.conv_in", 320, 81), None),
+        (of_layer("text_encoder.text_model.encoder.layers.11.mlp.fc2", 768, 3072), None),
+        (of_layer("text_encoder.text_model.encoder.layers.12.mlp.fc2", 768, 3072), "not in SD 1.5"),
+    ],
+)
+def test_the_warnings_of_a_lora_are_on_the_model(tmp_path: Path, extra: Shapes, words: str | None) -> None:
+    known = {**of_layer(f"unet.{ATTENTION}k", 640, 768), **of_layer(f"unet.{ATTENTION}q", 640, 640)}
+    warnings = look_at(one_file(tmp_path, {**known, **extra}), ModelType.LORA).warnings
+    assert [words for warning in warnings if words and words in warning] == ([words] if words else [])
+    assert len(warnings) == (words is not None)
+
+
+def test_a_lora_whose_layers_are_of_no_released_network_is_refused(tmp_path: Path) -> None:
+    cases = {
+        "unet.down_blocks.0.11.attention.to_q": "another model family",
+        "down_blocks.0.motion_modules.0.temporal_transformer.proj_in": "AnimateDiff",
+    }
+    for layer, words in cases.items():
+        path = one_file(tmp_path, of_layer(layer, 8, 8))
+        assert words in refused(source_of(path, ModelType.LORA), tmp_path)
+    sdxl = of_layer("unet.down_blocks.2.attentions.0.transformer_blocks.9.attn1.to_q", 1280, 1280)
+    path = one_file(tmp_path, sdxl, {"ss_base_model_version": "sd_v1"})
+    assert "for SD 1.5, but most of its layers are not" in refused(source_of(path, ModelType.LORA), tmp_path)
+
+
 def test_the_folder_of_a_lora_of_peft_is_one_model(tmp_path: Path) -> None:
     folder = tmp_path / "style"
     write_safetensors(
-        folder / "adapter_model.safetensors", lora("base_model.model.mid_block.attn2.to_k", 768)
+        folder / "adapter_model.safetensors",
+        lora("base_model.model.mid_block.attentions.0.transformer_blocks.0.attn2.to_k", 768),
     )
     write_json(folder / "adapter_config.json", {"peft_type": "LORA", "r": 4, "lora_alpha": 8})
     found = look_at(folder, ModelType.LORA)
@@ -297,7 +358,7 @@ def test_the_words_of_embeddings_are_found(tmp_path: Path) -> None:
 
 
 def test_the_metadata_of_a_lora_tells_its_family(tmp_path: Path) -> None:
-    shapes = lora("lora_unet_mid_block_x", 32)
+    shapes = lora("lora_unet_mid_block_resnets_0_conv1", 32)
     path = one_file(tmp_path, shapes, {"ss_base_model_version": "sdxl_base_v1-0"})
     assert look_at(path, ModelType.LORA).model_base is ModelBase.SDXL
     path = one_file(tmp_path, shapes, {"modelspec.architecture": "stable-diffusion-v1/lora"})
@@ -305,7 +366,7 @@ def test_the_metadata_of_a_lora_tells_its_family(tmp_path: Path) -> None:
 
 
 def test_a_declared_family_fills_what_the_file_does_not_tell(tmp_path: Path) -> None:
-    path = one_file(tmp_path, lora("lora_unet_mid_block_x", 32))
+    path = one_file(tmp_path, lora("lora_unet_mid_block_resnets_0_conv1", 32))
     declared = msgspec.structs.replace(source_of(path, ModelType.LORA), model_base=ModelBase.SDXL)
     assert inspect(declared, [tmp_path], lambda done, total: None).model_base is ModelBase.SDXL
 

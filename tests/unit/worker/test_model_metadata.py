@@ -10,8 +10,8 @@ from tests.unit.worker.model_files import SMALL_SD, controlnet
 from tests.unit.worker.test_inspection import look_at, one_file
 
 LORA = {
-    "lora_unet_mid_block_x.lora_down.weight": (4, 32),
-    "lora_unet_mid_block_x.lora_up.weight": (32, 4),
+    "lora_unet_mid_block_resnets_0_conv1.lora_down.weight": (4, 32),
+    "lora_unet_mid_block_resnets_0_conv1.lora_up.weight": (32, 4),
 }
 CONTROLNET = controlnet()
 
