@@ -315,6 +315,7 @@ _EXTENTS: Final[Mapping[Kind, Callable[[Shapes], Extent]]] = {
 def _check_magnitudes(shapes: Shapes, extent: Extent) -> None:
     out = extent[0]
     _check(Part.MAGNITUDES not in shapes or prod(shapes[Part.MAGNITUDES]) == out)
+    _check(shapes.get(Part.DORA_SCALE) != ())
     for part in (Part.UP_BIAS, Part.DIFF_B):
         _check(part not in shapes or out is None or prod(shapes[part]) == out)
 
