@@ -105,7 +105,7 @@ def go(folder: Path) -> Path:
 @pytest.fixture
 def kills() -> int:
     """How many processes test_kills.py kills: KILLS in the environment, or what every run can afford."""
-    return int(os.environ.get("KILLS", "100"))
+    return int(os.environ.get("KILLS", "60"))
 
 
 @pytest.fixture

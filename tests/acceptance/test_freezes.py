@@ -1,8 +1,10 @@
-"""SIGSTOP, which no process can catch: each kind of process three times, while jobs and models are asked for.
+"""SIGSTOP, which no process can catch, for each kind of process, while jobs and models are asked for.
 
-The Manager and the API are woken again, as after a suspended machine; workers never are.
+The Manager and the API are woken again, as after a suspended machine; workers never are. `FREEZES=3` in the
+environment does it three times.
 """
 
+import os
 import signal
 import time
 from collections import Counter
@@ -20,7 +22,7 @@ from tests.acceptance.patience import wait_for
 from tests.acceptance.processes import API, MANAGER, WORKER, Found
 from tests.acceptance.server import Server
 
-TIMES: Final = 3
+TIMES: Final = int(os.environ.get("FREEZES", "1"))
 STOPPED_S: Final = 7.0
 """Longer than a worker may be silent (5 s): it must not be blamed for a Manager that did not listen."""
 SLOW: Final = "[slow 100ms]"
