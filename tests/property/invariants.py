@@ -88,7 +88,7 @@ def _check_failure(world: Simulation, row: JobRow) -> None:
     """A job fails of itself; of its engine's error only if it has waited for as long as it wants to."""
     if row.error_code in OF_THE_JOB or row.crashes >= MAX_CRASHES:
         return
-    engine = world.broker.world.engines[row.engine_id].row
+    engine = world.database.engines[row.engine_id]  # as it was then: the same event may try it again
     assert (engine.status, row.error_code) == (EngineState.ERROR, engine.error_code)
     assert row.give_up_after_s is not None
     assert engine.failing_since_ms is not None
