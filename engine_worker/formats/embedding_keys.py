@@ -19,7 +19,10 @@ from kernel.protocol.errors import ModelUnreadable
 
 MAX_VECTORS: Final = 1_000
 _MIN_WIDTH: Final = 16
+_CLIP_L_WIDTH: Final = 768
 _CLIP_G_WIDTH: Final = 1280
+_MAX_BYTES: Final = 64 << 20
+"""A thousand vectors of SDXL in float32 have 8 MB."""
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
 _STRANGERS: Final = ("t5", "t5xxl", "llama", "qwen")
 PAIR: Final = ("learned_embeds.safetensors", "learned_embeds_2.safetensors")
@@ -187,7 +190,44 @@ def _checked(words: Iterable[EmbeddingWord]) -> tuple[EmbeddingWord, ...]:
             other = one.vectors.get(Slot.FIRST, (header, key))
             if _count(header.tensors[key]) != _count(other[0].tensors[other[1]]):
                 raise ModelUnreadable(f"it has another number of vectors for {slot.value}")
+    _check_widths(found)
     return found
+
+
+def _check_widths(found: Sequence[EmbeddingWord]) -> None:
+    """Check that the vectors fit the text encoders of a base, or those of a small model.
+
+    Raises: ModelUnreadable.
+    """
+    widths = {slot: entry.shape[-1] for one in found for slot in one.vectors if (entry := one.entry(slot))}
+    first, second = widths.get(Slot.FIRST), widths.get(Slot.SECOND)
+    if second is None:
+        base_of_text_width(first)
+        if first == _CLIP_G_WIDTH:
+            raise _lacks(Slot.FIRST, "")
+    fits = (first or 0) <= _CLIP_L_WIDTH and (second or 0) <= _CLIP_G_WIDTH
+    if second is not None:
+        fits = fits and (first == _CLIP_L_WIDTH) == (second == _CLIP_G_WIDTH)
+    if not fits:
+        found_widths = " and ".join(str(width) for width in (first, second) if width)
+        raise ModelUnreadable(
+            f"its vectors have {found_widths} values: those of SD 1.5 have {_CLIP_L_WIDTH}, those of SDXL "
+            f"{_CLIP_L_WIDTH} and {_CLIP_G_WIDTH}"
+        )
+    for slot, output in ((Slot.FIRST, Slot.FIRST_OUTPUT), (Slot.SECOND, Slot.SECOND_OUTPUT)):
+        if output in widths and widths[output] != widths.get(slot):
+            raise ModelUnreadable(f"its vectors for {slot.value} and its output differ in width")
+    entries = [entry for one in found for slot in one.vectors if (entry := one.entry(slot))]
+    size_bytes = sum(entry.size_bytes for entry in entries)
+    if size_bytes > _MAX_BYTES:
+        raise ModelUnreadable(f"it has {size_bytes} bytes of vectors: the limit is {_MAX_BYTES}")
+
+
+def _lacks(missing: Slot, called: str) -> ModelUnreadable:
+    return ModelUnreadable(
+        f"it lacks the vectors{called} for {missing.value} of SDXL: if they are in another file, register "
+        f"{_FOLDER}"
+    )
 
 
 def _check_complete(one: EmbeddingWord, *, has_two: bool) -> None:
@@ -198,10 +238,7 @@ def _check_complete(one: EmbeddingWord, *, has_two: bool) -> None:
         return
     if Slot.FIRST in one.vectors or Slot.SECOND in one.vectors:
         missing = Slot.SECOND if Slot.FIRST in one.vectors else Slot.FIRST
-        raise ModelUnreadable(
-            f"it lacks the vectors{called} for {missing.value} of SDXL: if they are in another file, "
-            f"register {_FOLDER}"
-        )
+        raise _lacks(missing, called)
     raise ModelUnreadable(
         f"it has vectors{called} for the output of a text encoder only, which is not supported"
     )

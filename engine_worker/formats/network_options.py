@@ -20,11 +20,15 @@ Count = Annotated[int, Meta(ge=1, le=64)]
 Positive = Annotated[float, Meta(gt=0)]
 Levels = Annotated[tuple[Width, ...], Meta(min_length=1, max_length=8)]
 _Kinds = Annotated[tuple[str, ...], Meta(max_length=8)]
+_Token = Annotated[int, Meta(ge=0, lt=1 << 31)]
+_MAX_SIDE: Final = 65_536
 
 _DOWN_BLOCKS: Final = {"CrossAttnDownBlock2D": True, "DownBlock2D": False}
 _UP_BLOCKS: Final = {True: "CrossAttnUpBlock2D", False: "UpBlock2D"}
 _ATTENDING: Final = "UNetMidBlock2DCrossAttn"
 _MIDDLE_BLOCKS: Final = {_ATTENDING: True, "UNetMidBlock2D": False}
+_ENDS: Final = (49407, 2)
+"""CLIP's last token; transformers before 4.31 wrote 2, and means the same."""
 _ACTIVATIONS: Final = ("silu", "swish", "gelu", "relu", "mish")
 _TEXT_ACTIVATIONS: Final = (
     "quick_gelu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "swish",
@@ -34,6 +38,7 @@ _TEXT_ACTIVATIONS: Final = (
 class _Half(msgspec.Struct, frozen=True, kw_only=True):
     """What a UNet and a ControlNet have in common."""
 
+    sample_size: object = None
     in_channels: Width = 4
     block_out_channels: Levels = (320, 640, 1280, 1280)
     layers_per_block: Count | tuple[Count, ...] = 2
@@ -65,6 +70,8 @@ class _Half(msgspec.Struct, frozen=True, kw_only=True):
 class VaeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A supported VAE, by the names and defaults of AutoencoderKL."""
 
+    sample_size: object = None
+    force_upcast: bool | None = True
     in_channels: Width = 3
     out_channels: Width = 3
     block_out_channels: Levels = (64,)
@@ -95,6 +102,9 @@ class TextEncoderOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_position_embeddings: Width = 77
     hidden_act: str = "quick_gelu"
     layer_norm_eps: Positive = 1e-5
+    bos_token_id: _Token | None = 49406
+    eos_token_id: _Token = 49407
+    pad_token_id: _Token | None = 1
 
 
 NetworkOptions = UNetShape | ControlNetShape | VaeOptions | TextEncoderOptions
@@ -139,13 +149,23 @@ def read_options(network: Network, config: Config) -> NetworkOptions:
             case Network.VAE:
                 return _read_vae(config)
             case Network.TEXT_ENCODER | Network.PROJECTING_TEXT_ENCODER:
-                return _read_text_encoder(config)
+                return _read_text_encoder(config, is_projecting=network is Network.PROJECTING_TEXT_ENCODER)
     except msgspec.ValidationError as error:
         raise ModelUnreadable(f"the configuration of the {network.value} is invalid: {error}") from error
     except _Unsupported as error:
         raise ModelUnreadable(
             f"the configuration of the {network.value} is not supported: {error}"
         ) from error
+
+
+def known_options(network: Network, config: Config) -> dict[str, object]:
+    """The options of a configuration that were checked, so that a network is built by no other. The size of
+    its images is only a hint, which may be wrong."""
+    names = {*_OPTIONS[network].__struct_fields__, *_ONE_VALUE}
+    size = config.get("sample_size")
+    if type(size) is not int or not 0 < size <= _MAX_SIDE:
+        names.discard("sample_size")
+    return {name: value for name, value in config.items() if name in names}
 
 
 def read_unet_options(config: Config, network: Network = Network.UNET) -> UNetShape:
@@ -174,6 +194,15 @@ class _UNet(_Half, frozen=True, kw_only=True):
 class _ControlNet(_Half, frozen=True, kw_only=True):
     conditioning_channels: Width = 3
     conditioning_embedding_out_channels: Levels = (16, 32, 96, 256)
+
+
+_OPTIONS: Final[Mapping[Network, type[msgspec.Struct]]] = {
+    Network.UNET: _UNet,
+    Network.CONTROLNET: _ControlNet,
+    Network.VAE: VaeOptions,
+    Network.TEXT_ENCODER: TextEncoderOptions,
+    Network.PROJECTING_TEXT_ENCODER: TextEncoderOptions,
+}
 
 
 def _read_unet(config: Config) -> UNetShape:
@@ -296,8 +325,10 @@ def _read_vae(config: Config) -> VaeOptions:
     return found
 
 
-def _read_text_encoder(config: Config) -> TextEncoderOptions:
+def _read_text_encoder(config: Config, *, is_projecting: bool) -> TextEncoderOptions:
     found = msgspec.convert(dict(config), TextEncoderOptions)
+    if is_projecting and found.eos_token_id not in _ENDS:
+        raise _Unsupported(f"eos_token_id is {found.eos_token_id}, by which it would miss the prompt's end")
     if found.hidden_act not in _TEXT_ACTIVATIONS:
         raise _Unsupported(f"hidden_act is {found.hidden_act!r:.40}")
     if found.hidden_size % found.num_attention_heads:

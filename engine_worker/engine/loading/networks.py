@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from engine_worker.formats.checkpoint_layout import Config, Network, NetworkPlan
+from engine_worker.formats.network_options import known_options
 from kernel.protocol.errors import ModelUnreadable
 
 
@@ -72,15 +73,16 @@ class _Uninitialized(TorchFunctionMode):
 
 def _construct(network: Network, config: Config) -> nn.Module:
     module: nn.Module
+    known = known_options(network, config)
     match network:
         case Network.UNET:
-            module = UNet2DConditionModel.from_config(dict(config))
+            module = UNet2DConditionModel.from_config(known)
         case Network.VAE:
-            module = AutoencoderKL.from_config(dict(config))
+            module = AutoencoderKL.from_config(known)
         case Network.TEXT_ENCODER:
-            module = CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
+            module = CLIPTextModel(CLIPTextConfig.from_dict(known))
         case Network.PROJECTING_TEXT_ENCODER:
-            module = CLIPTextModelWithProjection(CLIPTextConfig.from_dict(dict(config)))
+            module = CLIPTextModelWithProjection(CLIPTextConfig.from_dict(known))
         case Network.CONTROLNET:
-            module = ControlNetModel.from_config(dict(config))
+            module = ControlNetModel.from_config(known)
     return module

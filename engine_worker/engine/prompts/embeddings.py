@@ -3,7 +3,6 @@ prompts."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from engine_worker.engine.adapters.embedding_vectors import WordVectors, read_vectors
 from engine_worker.engine.networks.components import Components, SdText
@@ -22,9 +21,6 @@ from kernel.protocol.model_refs import ModelSource
 Words = tuple[WordVectors, ...]
 """The words of an embedding."""
 
-MAX_BYTES: Final = 64 << 20
-"""A thousand vectors of SDXL in float32 have 8 MB."""
-
 
 def read_embedding(source: ModelSource, parts: Components) -> Words:
     """Read the file or folder of an embedding for the text encoders of this engine.
@@ -32,9 +28,6 @@ def read_embedding(source: ModelSource, parts: Components) -> Words:
     Raises: ModelUnreadable; JobRejected, if it is not an embedding, or is one for another base.
     """
     headers = _headers(source, parts)
-    size_bytes = sum(entry.size_bytes for header in headers for entry in header.tensors.values())
-    if size_bytes > MAX_BYTES:
-        raise JobRejected(f"{source.name} has {size_bytes} bytes of vectors; the limit is {MAX_BYTES}")
     try:
         found = read_vectors(read_words(headers))
     except ModelUnreadable as error:

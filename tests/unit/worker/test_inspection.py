@@ -357,6 +357,24 @@ def test_the_words_of_embeddings_are_found(tmp_path: Path) -> None:
     assert look_at(path, ModelType.EMBEDDING).trigger_words == ()
 
 
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"emb_params": (1, 1280)}, "lacks the vectors for the first text encoder of SDXL"),
+        ({"emb_params": (1, 2048)}, "have 2048 values: those of SD 1.5 have 768"),
+        ({"emb_params": (1, 4096)}, "have 4096 values"),
+        ({"emb_params": (1, 1024)}, "a Stable Diffusion 2 model"),
+        ({"clip_l": (1, 1280), "clip_g": (1, 768)}, "have 1280 and 768 values"),
+        ({"clip_l": (1, 768), "clip_g": (1, 768)}, "have 768 and 768 values"),
+        ({"clip_l": (1, 768), "clip_l_out": (1, 700)}, "its output differ in width"),
+        ({f"word{number}": (999, 768) for number in range(30)}, "bytes of vectors: the limit is"),
+    ],
+)
+def test_an_embedding_of_another_width_is_refused(tmp_path: Path, shapes: Shapes, words: str) -> None:
+    path = one_file(tmp_path, shapes, dtype="F32")
+    assert words in refused(source_of(path, ModelType.EMBEDDING), tmp_path)
+
+
 def test_the_metadata_of_a_lora_tells_its_family(tmp_path: Path) -> None:
     shapes = lora("lora_unet_mid_block_resnets_0_conv1", 32)
     path = one_file(tmp_path, shapes, {"ss_base_model_version": "sdxl_base_v1-0"})
