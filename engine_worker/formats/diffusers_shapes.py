@@ -8,6 +8,7 @@ from itertools import count
 from engine_worker.formats.architecture import ControlNetShape, UNetShape, VaeShape
 from engine_worker.formats.ldm_shapes import shape_of
 from engine_worker.formats.safetensors_header import Header
+from kernel.protocol.errors import ModelUnreadable
 
 _MAP = "controlnet_cond_embedding."
 
@@ -41,6 +42,8 @@ def read_controlnet_shape(header: Header) -> ControlNetShape:
 
 def _half_shape(header: Header) -> UNetShape:
     levels = range(_counted(header, "down_blocks.{}.resnets.0.conv1.weight"))
+    if not levels:
+        raise ModelUnreadable(f"{header.path.name} lacks the tensor down_blocks.0.resnets.0.conv1.weight")
     cross = next((key for key in header.tensors if key.endswith(".attn2.to_k.weight")), None)
     projection = next((key for key in header.tensors if key.endswith(".proj_in.weight")), None)
     added = "add_embedding.linear_1.weight"

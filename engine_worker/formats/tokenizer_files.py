@@ -5,6 +5,7 @@ from io import BufferedReader
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from engine_worker.formats.allowed_paths import ModelFile
 from kernel.protocol.errors import ModelUnreadable
@@ -12,6 +13,8 @@ from kernel.protocol.errors import ModelUnreadable
 _MAX_BYTES: Final = 16 << 20
 """That of CLIP has 2 MB."""
 _START, _END = "<|startoftext|>", "<|endoftext|>"
+_CONFIGS: Final = ("tokenizer_config.json", "special_tokens_map.json")
+_UNKNOWN: Final = "unk_token"
 _SPECIAL: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 _PAIR: Final = 2
 
@@ -25,10 +28,11 @@ class _Token(msgspec.Struct, frozen=True):
 
 
 class _Specials(msgspec.Struct, frozen=True, kw_only=True):
-    bos_token: _Token | str | None = None
-    eos_token: _Token | str | None = None
-    unk_token: _Token | str | None = None
-    pad_token: _Token | str | None = None
+    bos_token: _Token | str | UnsetType | None = UNSET
+    eos_token: _Token | str | UnsetType | None = UNSET
+    unk_token: _Token | str | UnsetType | None = UNSET
+    pad_token: _Token | str | UnsetType | None = UNSET
+    added_tokens_decoder: dict[int, _Token] = {}
 
 
 class _Bpe(msgspec.Struct, frozen=True):
@@ -62,8 +66,10 @@ def _check(
     files: Mapping[str, ModelFile],
     vocabulary: int,
 ) -> None:
-    known = {**words, **added}
-    missing = {_START, _END, *_specials(files)} - known.keys()
+    found = [_read(files[name], _Specials) for name in _CONFIGS if name in files]
+    listed = {token.content: number for one in found for number, token in one.added_tokens_decoder.items()}
+    known = {**words, **added, **listed}
+    missing = {_START, _END, *_specials(found)} - known.keys()
     if missing:
         raise ModelUnreadable(f"the checkpoint's tokenizer lacks {', '.join(sorted(missing)):.200}")
     if not 0 <= min(known.values()) <= max(known.values()) < vocabulary:
@@ -76,13 +82,19 @@ def _check(
             raise ModelUnreadable(f"the checkpoint's tokenizer has an invalid merge: {' '.join(pair)!r:.80}")
 
 
-def _specials(files: Mapping[str, ModelFile]) -> Iterator[str]:
-    """The special tokens that the tokenizer would add to the vocabulary if it had them not."""
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        found = _read(files[name], _Specials) if name in files else _Specials()
+def _specials(found: Iterable[_Specials]) -> Iterator[str]:
+    """The special tokens that the tokenizer would add to the vocabulary if it had them not.
+
+    Raises: ModelUnreadable, if one is missing that prompts need.
+    """
+    for one in found:
         for special in _SPECIAL:
-            said = getattr(found, special)
-            if said is not None:
+            said = getattr(one, special)
+            if said is None and special != _UNKNOWN:
+                raise ModelUnreadable(
+                    f"the checkpoint's tokenizer has no {special}: its configuration says null"
+                )
+            if isinstance(said, str | _Token):
                 yield said if isinstance(said, str) else said.content
 
 

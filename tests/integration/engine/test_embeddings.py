@@ -240,7 +240,7 @@ def test_a_file_that_would_fill_the_memory_is_refused_unread(parts: Components, 
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + 80_000_000)
-    with pytest.raises(JobRejected, match="80000000 bytes of vectors"):
+    with pytest.raises(ModelUnreadable, match="have 20000000 values"):
         alone(parts, "dusk", embeddings=(embedding_source("dusk", path),))
 
 
