@@ -2,7 +2,8 @@
 
 POST /v1/jobs from 64 clients at once, answered after the commit; the floor is Falcon on waitress doing
 nothing. Every round starts all processes anew, in the order A B B A. Gate: every job that was answered with
-202 waits in the queue, under an id of its own.
+202 waits in the queue, under an id of its own. The processor time of each process for one job is beside the
+rates, because other programs on the machine disturb it less.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Final
 import httpx
 
 from bench.crowd import Visit, post_many
+from bench.idle import children, cpu_seconds
 from bench.report import Goal, Spread, percentile, print_report
 from bench.server import THREADS, Running, server
 from bench.stage import MODEL
@@ -45,10 +47,19 @@ def ours(figures: Figures) -> None:
         body = {"checkpoint": MODEL, "name": "bench", "autostart": False, "start": False}
         engine_id = http.post("/v1/engines", json=body).raise_for_status().json()["engine_id"]
         job = json.dumps({"engine_id": engine_id, "prompt": "a large red circle", "seed": 1}).encode()
+        processes = {"manager": running.manager.pid, "api": children(running.manager.pid)[0]}
+        before_s = {name: cpu_seconds(pid) for name, pid in processes.items()}
         visit = post_many(running.host, running.port, "/v1/jobs", job, requests=REQUESTS, clients=CLIENTS)
+        for name, pid in processes.items():
+            note_cpu(figures, name, cpu_seconds(pid) - before_s[name])
         check(visit, running, http, engine_id)
     figures.setdefault("durable_submits_per_s", []).append(REQUESTS / visit.seconds)
     figures.setdefault("durable_submit_p99_ms", []).append(1000 * percentile(visit.latencies_s, 0.99))
+
+
+def note_cpu(figures: Figures, name: str, used_s: float) -> None:
+    """Units: microseconds for one request, of all threads of a process."""
+    figures.setdefault(f"{name}_cpu_us", []).append(1e6 * used_s / REQUESTS)
 
 
 def check(visit: Visit, running: Running, http: httpx.Client, engine_id: str) -> None:
@@ -69,7 +80,9 @@ def floor(figures: Figures) -> None:
         try:
             port = int(process.stdout.readline()) if process.stdout else 0
             body = json.dumps({"engine_id": "0" * 36, "prompt": "a large red circle", "seed": 1}).encode()
+            before_s = cpu_seconds(process.pid)
             visit = post_many(HOST, port, "/v1/jobs", body, requests=REQUESTS, clients=CLIENTS)
+            note_cpu(figures, "floor", cpu_seconds(process.pid) - before_s)
         finally:
             process.kill()
     figures.setdefault("floor_noop_per_s", []).append(REQUESTS / visit.seconds)
