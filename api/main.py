@@ -78,7 +78,8 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     bus.open()
     try:
         app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000)
-        server = HttpServer(app, settings.server, upload_limits(settings), lambda: bus.is_silent, app.begins)
+        uploads = upload_limits(settings)
+        server = HttpServer(app, settings.server, uploads, lambda: bus.is_silent, app.deferral)
         collect_seldom()
         _run(server, hub, settings.bus_folder / API_URL_FILE)
     finally:

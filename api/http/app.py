@@ -8,7 +8,7 @@ import msgspec
 
 from api.http.contract import problems
 from api.http.framework.concurrency_limit import ConcurrencyLimit
-from api.http.framework.deferral import Begin, never
+from api.http.framework.deferral import Deferral
 from api.http.framework.documents import Documents
 from api.http.framework.guard import Guard
 from api.http.framework.memory_limiter import MemoryLimiter
@@ -43,9 +43,9 @@ BODIES_BYTES: Final = 64 << 20
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
-    """The application, and the function that begins requests for it."""
+    """The application, and what begins and answers requests without it."""
 
-    begins: Begin = staticmethod(never)
+    deferral: Deferral
 
 
 def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> App:
@@ -57,7 +57,7 @@ def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms:
     table = routes(resources)
     resources.documents.publish(lambda: msgspec.json.encode(openapi(table)))
     add_routes(app, table)
-    app.begins = resources.jobs.begin
+    app.deferral = resources.jobs
     return app
 
 

@@ -22,6 +22,7 @@ Check = Callable[[Input, ValidationErrors], None]
 MAX_JSON_BYTES: Final = 1 << 20
 """The longest JSON body; it fits two of the longest prompts in four-byte characters."""
 MAX_KEY: Final = 200
+JSON: Final = "application/json"
 
 
 class BodyReader(Generic[Input]):
@@ -57,16 +58,19 @@ class BodyReader(Generic[Input]):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
 
-    def read_if_right(self, req: falcon.Request) -> Input | None:
-        """The input in a request; None, if it has an error, which `read` reports."""
+    def read_if_right(self, headers: Mapping[str, str], body: bytes) -> Input | None:
+        """The input in a request with these headers, by their names in WSGI; None, if it has an error, which
+        `read` reports."""
         try:
-            return self._right(self.body_of(req))
+            _check_type(headers.get("CONTENT_TYPE"), headers.get("CONTENT_ENCODING"))
+            check_shape(body)
+            return self._right(body)
         except (SpoonError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
     def body_of(self, req: falcon.Request) -> bytes:
         """The bytes of a request that says JSON. Raises: UnsupportedMediaType; TooLarge; Malformed."""
-        _check_type(req)
+        _check_type(req.content_type, req.get_header("Content-Encoding"))
         body = _bytes_of(req, self._max_bytes)
         check_shape(body)
         return body
@@ -212,7 +216,11 @@ def read_key(req: falcon.Request) -> str | None:
 
     Raises: InvalidField, if the header is not a plain word of 1 to 200 characters.
     """
-    key = req.get_header("Idempotency-Key")
+    return key_in(req.get_header("Idempotency-Key"))
+
+
+def key_in(key: str | None) -> str | None:
+    """The same for the value of the header. Raises: InvalidField."""
     if key is None:
         return None
     if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
@@ -280,22 +288,32 @@ def _wrong_as_told(told: str) -> InvalidField:
 
 def refuse_compressed(req: falcon.Request) -> None:
     """Raises: UnsupportedMediaType, if the body is compressed."""
-    if req.env.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+    _check_coding(req.get_header("Content-Encoding"))
+
+
+def _check_coding(coding: str | None) -> None:
+    if coding is not None and coding.lower() != "identity":
         raise UnsupportedMediaType("the body must not be compressed")
 
 
 def media_type_of(req: falcon.Request) -> str:
     """The media type of the body without its parameters, in lower case; empty, if there is none."""
-    return (req.content_type or "").partition(";")[0].strip().lower()
+    return _parts_of_type(req.content_type)[0]
 
 
-def _check_type(req: falcon.Request) -> None:
-    refuse_compressed(req)
-    given = req.content_type or ""
-    if given == "application/json":
+def _parts_of_type(content_type: str | None) -> tuple[str, str]:
+    """The media type and its parameters, in lower case."""
+    media_type, _, parameters = (content_type or "").lower().partition(";")
+    return media_type.strip(), parameters.strip()
+
+
+def _check_type(content_type: str | None, coding: str | None) -> None:
+    """Raises: UnsupportedMediaType, unless the body is said to be JSON as it is."""
+    _check_coding(coding)
+    if content_type == JSON:
         return
-    charset = given.partition(";")[2].strip().lower().removeprefix("charset=").strip('"')
-    if media_type_of(req) != "application/json" or charset not in ("", "utf-8"):
+    media_type, parameters = _parts_of_type(content_type)
+    if media_type != JSON or parameters.removeprefix("charset=").strip('"') not in ("", "utf-8"):
         raise UnsupportedMediaType
 
 

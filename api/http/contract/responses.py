@@ -15,10 +15,15 @@ class StoredError(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+def encoded(output: msgspec.Struct) -> bytes:
+    """The body of a response with JSON."""
+    return msgspec.json.encode(output)
+
+
 def send(resp: falcon.Response, status: int, output: msgspec.Struct) -> None:
     """Respond with JSON."""
     resp.status = status
-    resp.data = msgspec.json.encode(output)
+    resp.data = encoded(output)
 
 
 def send_nothing(resp: falcon.Response) -> None:

@@ -14,9 +14,9 @@ from waitress.channel import HTTPChannel
 from api.http.contract.errors import RequestTimeout
 from api.http.framework.body_intake import BodyIntake
 from api.http.framework.connection_limits import Doing, Standing, origin_of
-from api.http.framework.deferral import MAX_BYTES, OUTCOME, Parked, Wait
+from api.http.framework.deferral import MAX_BYTES, Environment, Parked, ShortRequest, Wait
 from api.http.framework.request_parser import Parser
-from api.http.framework.response_tasks import AnswerTask, Environment, ProblemTask
+from api.http.framework.response_tasks import AnswerTask, ProblemTask
 from api.http.framework.thread_pools import Pool, pool_of
 from api.session import Outcome
 from kernel.process.log import line
@@ -64,7 +64,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._held: list[bytes] | None = None
         """Output that leaves in one piece; None: output leaves at once."""
         self._begun: Environment | None = None
-        """The environment of the request that the Manager is asked for, or has been."""
+        """The environment of a request that was parked."""
+        self._outcome: Outcome | None = None
+        """What the Manager has answered to the request that was begun."""
         self._beginner: int | None = None
         """The thread that is about to begin it."""
         self.wait: Wait | None = None
@@ -215,12 +217,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         request = self.requests[0]
         if request.error is not None or not 0 < request.body_bytes_received <= MAX_BYTES:
             return False
-        self._begun = environment = AnswerTask(self, request).environment()
+        body = request.get_body_stream().read()
+        short = ShortRequest(request.command, request.path, request.query, request.headers, body)
         self._beginner = get_ident()
-        is_begun: bool = self.server.begins(environment, self._go_on)
+        is_begun: bool = self.server.deferral.begin(short, self._go_on)
         self._beginner = None
-        if not is_begun:
-            self._begun = None
         return is_begun
 
     def take_begun(self) -> Environment | None:
@@ -228,10 +229,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         begun, self._begun = self._begun, None
         return begun
 
+    def take_outcome(self) -> Outcome | None:
+        """What the Manager has answered already, once; None, if its request was not begun."""
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
     def _go_on(self, outcome: Outcome) -> None:
         """The Manager has answered. Called by the bus thread."""
-        assert self._begun is not None, "only what has begun goes on"
-        self._begun[OUTCOME] = outcome
+        self._outcome = outcome
         if self._beginner == get_ident():  # at once, so the beginning is not over
             self.server.threads.add_task(self)
             return

@@ -15,6 +15,8 @@ from api.http.contract.errors import ForbiddenHost, ForbiddenOrigin
 from api.http.contract.host_header import host_in
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+NO_SNIFFING: Final = ("X-Content-Type-Options", "nosniff")
+"""The header of every response that keeps browsers from guessing a type other than the declared one."""
 MAX_REMEMBERED: Final = 256
 _ENVIRON: Final = {
     "HOST": "HTTP_HOST",
@@ -62,7 +64,7 @@ class Guard:
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
         """Keep browsers from guessing a type other than the declared one."""
-        resp.set_header("X-Content-Type-Options", "nosniff")
+        resp.set_header(*NO_SNIFFING)
 
     def _check_host(self, host: str) -> None:
         """Check the Host header. HTTP/1.0 has none, and no browser uses HTTP/1.0, so a missing one is

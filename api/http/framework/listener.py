@@ -27,7 +27,7 @@ from api.http.contract.errors import TooManyConnections
 from api.http.contract.problems import CONTENT_TYPE, problem_of
 from api.http.framework.channels import Channel
 from api.http.framework.connection_limits import Capacity, Crowd, Deadlines, due_at, origin_of, whom_to_shed
-from api.http.framework.deferral import Begin, never
+from api.http.framework.deferral import Deferral
 from api.http.framework.loop import Sockets
 from api.http.framework.threads import Threads
 from kernel.process.log import line
@@ -80,9 +80,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         threads: Threads,
         options: Adjustments,
         bounds: tuple[Capacity, Deadlines],
-        begins: Begin = never,
+        deferral: Deferral,
     ) -> None:
-        self.begins = begins
+        self.deferral = deferral
         self.crowd = Crowd()
         self.threads = threads
         self.capacity, self.deadlines = bounds

@@ -15,14 +15,13 @@ from waitress.utilities import build_http_date
 
 from api.http.contract.errors import Malformed, TooLarge
 from api.http.contract.problems import CONTENT_TYPE, DEFAULT_RETRY_AFTER_S, RETRIED, problem_of
+from api.http.framework.deferral import OUTCOME, Environment
 from api.http.framework.request_parser import Parser, Refusal
+from api.session import Outcome
 from kernel.protocol.errors import SpoonError
 
 if TYPE_CHECKING:
     from api.http.framework.channels import Channel
-
-Environment = dict[str, object]
-"""A request's environment (PEP 3333)."""
 
 _OF_EVERY_REQUEST: Final[Mapping[str, object]] = MappingProxyType(
     {
@@ -72,18 +71,32 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
     response_headers: list[tuple[str, str]]
     content_length: int | None
     close_on_finish: bool
+    complete: bool
     wrote_header: bool
     has_body: bool
     status: str
     version: str
     start_time: float
 
+    _outcome: Outcome | None = None
+
+    def execute(self) -> None:
+        self._outcome = self.channel.take_outcome()
+        answer = None if self._outcome is None else self.channel.server.deferral.answer(self._outcome)
+        if answer is None:
+            super().execute()
+            return
+        self.complete = True  # for waitress: there is a status, and there are headers
+        self.status, self.response_headers = answer.status, list(answer.headers)
+        self.content_length = len(answer.body)
+        self.write(answer.body)
+
     def get_environment(self) -> Environment:
         """The environment of the request."""
-        return self.channel.take_begun() or self.environment()
+        made = self.channel.take_begun() or self._environment()
+        return made if self._outcome is None else {**made, OUTCOME: self._outcome}
 
-    def environment(self) -> Environment:
-        """The environment, built anew."""
+    def _environment(self) -> Environment:
         request, channel = self.request, self.channel
         made: Environment = {
             **_OF_EVERY_REQUEST,

@@ -14,7 +14,7 @@ from api.http.framework.bodies import BODIES_AT_ONCE, Budget
 from api.http.framework.body_intake import BodyIntake
 from api.http.framework.channels import channel_class
 from api.http.framework.connection_limits import Capacity, Deadlines, capacity_for
-from api.http.framework.deferral import Begin, never
+from api.http.framework.deferral import Deferral, NoDeferral
 from api.http.framework.guard import Guard
 from api.http.framework.listener import Listener
 from api.http.framework.thread_pools import shares_of, waits_of
@@ -43,12 +43,12 @@ class HttpServer:
         settings: Server,
         uploads: UploadLimits | None = None,
         is_silent: Callable[[], bool] = lambda: False,
-        begins: Begin = never,
+        deferral: Deferral | None = None,
     ) -> None:
         """Without `uploads` no request may be longer than `max_body_bytes`.
 
         `is_silent`: returns whether the Manager does not answer, so that waiting for it is useless.
-        `begins`: see `api.http.framework.deferral`.
+        `deferral`: None: every request has a thread.
         """
         listening = _listen(settings.host, settings.port)
         host, port = listening.getsockname()[:2]
@@ -66,7 +66,12 @@ class HttpServer:
         self._threads = Threads(shares_of(settings), is_silent)
         deadlines = Deadlines(head_s=settings.request_timeout_s)
         self._server = Listener(
-            app, listening, self._threads, options, (_capacity(settings), deadlines), begins
+            app,
+            listening,
+            self._threads,
+            options,
+            (_capacity(settings), deadlines),
+            deferral or NoDeferral(),
         )
         self._intake = _intake(settings, uploads)
         self._server.channel_class = channel_class(self._intake)

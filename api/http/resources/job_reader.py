@@ -107,9 +107,9 @@ class JobReader:
             raise inherited.in_its_words(error) from error
         return JobSubmission(found, self._images(found, files), inherited)
 
-    def read_if_plain(self, req: falcon.Request) -> JobSubmission | None:
+    def read_if_plain(self, headers: Mapping[str, str], body: bytes) -> JobSubmission | None:
         """The job, if it is valid JSON without images; None: it is for `read`."""
-        found = self._json.read_if_right(req)
+        found = self._json.read_if_right(headers, body)
         is_plain = found is not None and found.like is None and not images_in(found)
         return JobSubmission(found, {}) if is_plain and found is not None else None
 

@@ -20,17 +20,25 @@ from api.http.contract.job_types import (
     job_of,
     referring,
 )
-from api.http.contract.request_parsing import BodyReader, QueryReader, find_nothing, read_key, refuse_key
-from api.http.contract.responses import send, send_nothing
+from api.http.contract.request_parsing import (
+    BodyReader,
+    QueryReader,
+    find_nothing,
+    key_in,
+    read_key,
+    refuse_key,
+)
+from api.http.contract.responses import encoded, send, send_nothing
 from api.http.contract.search_query import check_search
 from api.http.framework.body_intake import JOBS_PATH
-from api.http.framework.deferral import OUTCOME, Then
-from api.http.framework.response_tasks import Environment
+from api.http.framework.deferral import OUTCOME, DirectResponse, ShortRequest, Then
+from api.http.framework.guard import NO_SNIFFING
 from api.http.resources.job_command import JobCommands, in_http_words
 from api.http.resources.job_reader import JobReader, JobSubmission
 from api.http.resources.waiting import Waiting
 from api.hub import Hub
 from api.port import Answer, BusPort, answer_in
+from api.session import Outcome
 from kernel.protocol.client import CancelJob, DeleteJob, Done, EditJob, JobAccepted, JobValid
 from kernel.protocol.enums import ENDED_JOB_STATES, InputKind, JobState, WaitsFor
 from kernel.protocol.errors import IllegalMove, JobNotFound, SpoonError
@@ -62,7 +70,6 @@ class Jobs:
     ) -> None:
         self._bus = bus
         self._now_ms = now_ms
-        self._options = falcon.RequestOptions()
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
@@ -73,21 +80,28 @@ class Jobs:
         self._edit_body = BodyReader(JobEdit, frozenset(), find_nothing)
         self._list_query = QueryReader(JobListQuery, check_search)
 
-    def begin(self, environment: Environment, then: Then) -> bool:
-        """Send the command of a plain job without waiting; `create` completes it
-        (`api.http.framework.deferral`)."""
-        if (environment["REQUEST_METHOD"], environment["PATH_INFO"]) != ("POST", JOBS_PATH):
+    def begin(self, request: ShortRequest, then: Then) -> bool:
+        """Send the command of a plain job without waiting (`api.http.framework.deferral.Deferral`)."""
+        if (request.method, request.path) != ("POST", JOBS_PATH) or request.query:
             return False
-        req = falcon.Request(environment, self._options)
-        submission = None if req.query_string else self._body.read_if_plain(req)
+        submission = self._body.read_if_plain(request.headers, request.body)
         if submission is None or self._asks.need_database(submission.input):
             return False
         try:
             ask = self._asks.submit(submission, submission.images, validate_only=False)
-            self._bus.ask_later(ask, read_key(req), then)
+            self._bus.ask_later(ask, key_in(request.headers.get("IDEMPOTENCY_KEY")), then)
         except SpoonError:  # `create` finds the error again, and reports it
             return False
         return True
+
+    def answer(self, outcome: Outcome) -> DirectResponse | None:
+        """The response of `create` to a job that was accepted; whatever else came of it is for `create`."""
+        if not isinstance(outcome, JobAccepted) or outcome.spec is None:
+            return None
+        body = encoded(accepted_job(outcome))
+        told = (("Location", _place_of(outcome)), NO_SNIFFING)
+        about_body = (("Content-Length", str(len(body))), ("Content-Type", falcon.MEDIA_JSON))
+        return DirectResponse(falcon.HTTP_202, (*told, *about_body), body)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
         """202 as soon as the job is durable; with `wait` 200 once it has ended; `validate_only` 200."""
@@ -180,7 +194,7 @@ class Jobs:
         if wait_s:
             self._answer(req, resp, accepted.job_id, wait_s, 202)
         else:
-            resp.location = f"/v1/jobs/{accepted.job_id}"
+            resp.location = _place_of(accepted)
             send(resp, 202, accepted_job(accepted))
 
     def _answer(
@@ -245,6 +259,10 @@ def _in_http_words(answer: Callable[[], Answer]) -> Answer:
         return answer()
     except SpoonError as error:
         raise in_http_words(error) from error
+
+
+def _place_of(accepted: JobAccepted) -> str:
+    return f"{JOBS_PATH}/{accepted.job_id}"
 
 
 def _why_not_again(row: JobRow) -> str:

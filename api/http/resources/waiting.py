@@ -15,8 +15,7 @@ import falcon
 
 from api.http.contract.errors import TooManyWaits
 from api.http.framework.concurrency_limit import ConcurrencyLimit
-from api.http.framework.deferral import RESUMED, Parked
-from api.http.framework.response_tasks import Environment
+from api.http.framework.deferral import RESUMED, Environment, Parked
 from api.hub import Closing, Hub, Notice
 from api.session import Preview
 from kernel.protocol.client import EngineProgress, JobProgress, ModelProgress

@@ -64,7 +64,7 @@ def running(bus_folder: Path, tmp_path: Path) -> Iterator[Running]:
     with FakeManager(bus_folder, say=manager.say, is_bundling=True) as fake:
         bus.open()
         app = make_app(settings, bus, reader, hub, lambda: 10_000)
-        server = HttpServer(app, settings.server, is_silent=lambda: bus.is_silent, begins=app.begins)
+        server = HttpServer(app, settings.server, is_silent=lambda: bus.is_silent, deferral=app.deferral)
         thread = threading.Thread(target=server.run)
         thread.start()
         yield Running(server, bus, fake, manager.may_answer)

@@ -77,7 +77,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     database, bus, hub = SampleDatabase(tmp_path / "spoon.sqlite3"), FakeBus(), Hub()
     reader = Reader(database.file)
     app = make_app(settings, bus, reader, hub, lambda: 10_000)
-    server = HttpServer(app, settings.server, begins=app.begins)
+    server = HttpServer(app, settings.server, deferral=app.deferral)
     thread = threading.Thread(target=server.run)
     thread.start()
     yield Running(server, thread, bus, database, hub)

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from api.http.contract.job_input import JobInput
-from api.http.framework.deferral import OUTCOME
+from api.http.framework.deferral import OUTCOME, ShortRequest
 from api.session import Outcome
 from kernel.protocol.client import JobValid, SubmitJob
 from kernel.protocol.enums import ImageFileType, JobState, Scheduler, WaitsFor
@@ -82,38 +82,62 @@ def test_a_job_for_an_engine_in_error_is_accepted_and_told_what_it_waits_for(sta
     }
 
 
-def environment_of(body: Any, query: str = "", **headers: str) -> dict[str, object]:
-    return falcon.testing.create_environ(
-        "/v1/jobs",
-        query,
-        method="POST",
-        headers={"Content-Type": "application/json", "Host": "localhost"} | headers,
-        body=json.dumps(body),
+def short_request(job: Any, **changed: Any) -> ShortRequest:
+    headers = {"CONTENT_TYPE": "application/json", "HOST": "localhost", **changed.pop("headers", {})}
+    plain = ShortRequest("POST", "/v1/jobs", "", headers, json.dumps(job).encode())
+    return replace(plain, **changed)
+
+
+def answer_by_application(stage: Stage, job: Any, outcome: Outcome) -> tuple[str, dict[str, str], Any]:
+    """How the application completes what was begun."""
+    environment = falcon.testing.create_environ(
+        "/v1/jobs", method="POST", headers={"Host": "localhost", "X-Request-ID": "r"}, body=json.dumps(job)
     )
-
-
-def answer_to(stage: Stage, environment: dict[str, object]) -> tuple[str, dict[str, str], Any]:
     seen = falcon.testing.StartResponseMock()
-    body = b"".join(stage.app(environment, seen))
+    body = b"".join(stage.app({**environment, OUTCOME: outcome}, seen))
     return seen.status or "", seen.headers_dict, json.loads(body)
 
 
-@pytest.mark.parametrize("reaction", [ACCEPTED, QueueFull("full"), JobValid(engine_id=EngineId("e1"))])
-def test_a_plain_job_is_asked_for_once_and_answered_as_it_would_be_by_a_thread(
+@pytest.mark.parametrize("reaction", [QueueFull("full"), JobValid(engine_id=EngineId("e1"))])
+def test_a_plain_job_is_asked_for_once_and_refused_as_it_would_be_by_a_thread(
     stage: Stage, reaction: Any
 ) -> None:
     stage.bus.reactions[SubmitJob] = reaction
     job = {"engine_id": "e1", "prompt": "a cat", "vae": None, "steps": 4}
     by_thread = stage.post("/v1/jobs", job, headers={"Idempotency-Key": "k", "X-Request-ID": "r"})
     said: list[Outcome] = []
-    environment = environment_of(job, **{"Idempotency-Key": "k", "X-Request-ID": "r"})
-    assert stage.app.begins(environment, said.append)
+    assert stage.app.deferral.begin(short_request(job, headers={"IDEMPOTENCY_KEY": "k"}), said.append)
     assert stage.bus.asked[0] == stage.bus.asked[1]
     assert stage.bus.keys == ["http:k", "http:k"]
-    status, headers, body = answer_to(stage, environment | {OUTCOME: said[0]})
+    assert stage.app.deferral.answer(said[0]) is None
+    status, headers, body = answer_by_application(stage, job, said[0])
     assert len(stage.bus.asked) == 2
     assert (status[:3], body) == (str(by_thread.status_code), by_thread.json)
     assert headers == dict(by_thread.headers)
+
+
+@pytest.mark.parametrize(
+    "reaction",
+    [
+        ACCEPTED,
+        replace(ACCEPTED, spec=RICH_SPEC, names={"l1": "sketch"}, priority=3),
+        replace(ACCEPTED, waits_for=WaitsFor.REPAIR, error_code="model_unreadable", error="damaged"),
+    ],
+)
+def test_an_accepted_plain_job_is_answered_without_the_application_to_the_byte(
+    stage: Stage, reaction: Any
+) -> None:
+    stage.bus.reactions[SubmitJob] = reaction
+    job = {"engine_id": "e1", "prompt": "a cat"}
+    by_thread = stage.post("/v1/jobs", job)
+    direct = stage.app.deferral.answer(reaction)
+    assert direct is not None
+    assert (direct.status, direct.body) == (by_thread.status, by_thread.content)
+    assert [(name.lower(), value) for name, value in direct.headers] == list(by_thread.headers.items())
+
+
+def test_a_repetition_for_a_deleted_job_is_answered_by_the_application(stage: Stage) -> None:
+    assert stage.app.deferral.answer(replace(ACCEPTED, spec=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -130,21 +154,22 @@ def test_a_plain_job_is_asked_for_once_and_answered_as_it_would_be_by_a_thread(
     ],
 )
 def test_what_is_looked_up_or_wrong_is_not_begun(stage: Stage, job: Any) -> None:
-    assert not stage.app.begins(environment_of(job), lambda outcome: None)
+    assert not stage.app.deferral.begin(short_request(job), lambda outcome: None)
     assert stage.bus.asked == []
 
 
 def test_only_plain_posts_of_jobs_are_begun(stage: Stage) -> None:
     job = {"engine_id": "e1"}
-    for environment in (
-        environment_of(job, query="wait=3"),
-        environment_of(job) | {"REQUEST_METHOD": "PUT"},
-        environment_of(job) | {"PATH_INFO": "/v1/engines"},
-        environment_of(job) | {"CONTENT_TYPE": "text/plain"},
-        environment_of(job) | {"HTTP_CONTENT_ENCODING": "gzip"},
-        environment_of(job, **{"Idempotency-Key": "x" * 201}),
+    for request in (
+        short_request(job, query="wait=3"),
+        short_request(job, method="PUT"),
+        short_request(job, path="/v1/engines"),
+        short_request(job, headers={"CONTENT_TYPE": "text/plain"}),
+        short_request(job, headers={"CONTENT_ENCODING": "gzip"}),
+        short_request(job, headers={"IDEMPOTENCY_KEY": "x" * 201}),
+        short_request(job, body=b'{"engine_id": "e1", "engine_id": "e1"}'),
     ):
-        assert not stage.app.begins(environment, lambda outcome: None)
+        assert not stage.app.deferral.begin(request, lambda outcome: None)
     assert stage.bus.asked == []
 
 
