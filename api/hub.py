@@ -21,6 +21,7 @@ from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelPr
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, ModelState
 from kernel.protocol.ids import EngineId, EventSeq, JobId, ModelId
 
+_WITHOUT_PROGRESS: Final = ENDED_JOB_STATES | {JobState.WAITING}
 MAX_UNREAD: Final = 1_000
 """Notices kept for a slow subscriber; beyond that it is told to read the database again instead."""
 
@@ -239,7 +240,7 @@ class Hub:
         self._last_seq = seq
 
     def _forget_progress(self, change: Changed) -> None:
-        if change.kind is ChangeKind.JOB and change.state in ENDED_JOB_STATES | {JobState.WAITING}:
+        if change.kind is ChangeKind.JOB and change.state in _WITHOUT_PROGRESS:
             self._jobs.pop(change.id, None)
         elif change.kind is ChangeKind.MODEL and change.state != ModelState.DOWNLOADING:
             self._models.pop(change.id, None)

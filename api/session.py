@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from msgspec import Struct
+
 from kernel.protocol import codec
 from kernel.protocol.client import (
     ApiCommand,
@@ -66,8 +68,7 @@ class Patience:
     """A lost subscription, or a dead connection, is noticed after this time and one resend."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """A request to the Manager, with the callback for its outcome. `asked_at` is in monotonic seconds."""
 
     correlation: bytes
@@ -77,8 +78,7 @@ class Question:
     blobs: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """The meaning of a message from the Manager for the subscribers."""
 
     news: News | None

@@ -114,7 +114,7 @@ def unbundled(received: Received[client.BrokerReply]) -> list[Received[client.Br
     blobs = iter(received.blobs)
     return [
         Received(
-            received.head._replace(blob_count=one.blobs, correlation=one.correlation),
+            header.Head(received.head.minor, one.blobs, one.correlation, received.head.epoch),
             one.message,
             tuple(islice(blobs, max(one.blobs, 0))),
         )

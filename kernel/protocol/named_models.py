@@ -21,6 +21,8 @@ class Named(Struct, frozen=True):
 def named_models(spec: EngineSpec | JobSpec) -> tuple[Named, ...]:
     """The models that it refers to, in the order of its fields."""
     removers = spec.remove_background if isinstance(spec, JobSpec) else ()
+    if spec.vae == OWN_VAE and not (spec.loras or spec.embeddings or spec.control_models or removers):
+        return ()  # as most do: a quick check
     return (
         *(() if spec.vae == OWN_VAE else (Named("vae", spec.vae, ModelType.VAE),)),
         *named_each("loras", [use.model_id for use in spec.loras], ModelType.LORA),

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -67,6 +68,7 @@ def _seconds(said: str | float | None, setting: str) -> float | None:
     return value
 
 
+@cache
 def _key(setting: str) -> Key:
     """The setting with the same bounds. Only the configuration may say "never"."""
     return replace(next(key for key in all_keys() if key.path == setting), is_optional=False)

@@ -203,8 +203,9 @@ class Body:
 
     def settle(self) -> None:
         """Wait until all bytes so far are stored, or have failed."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._backlog or self._is_closed)
+        if self._backlog:  # of a body in memory there never is any
+            with self._changed:
+                self._changed.wait_for(lambda: not self._backlog or self._is_closed)
 
     def getfile(self) -> IO[bytes]:
         """The whole body, to be read from its beginning."""

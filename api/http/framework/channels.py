@@ -1,11 +1,9 @@
 """One connection: its state, its deadlines, and the responses that it gets when they pass."""
 
-import logging
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import get_ident
 from typing import Final
 
 from waitress.adjustments import Adjustments
@@ -19,13 +17,10 @@ from api.http.framework.request_parser import Parser
 from api.http.framework.response_tasks import AnswerTask, ProblemTask
 from api.http.framework.thread_pools import Pool, pool_of
 from api.session import Outcome
-from kernel.process.log import line
 from kernel.protocol.errors import SpoonError
 
 LINGER_BYTES: Final = 16 << 20
 """Bytes from a refused client that are read and dropped."""
-
-_log: Final = logging.getLogger("spoon.api.http")
 
 
 def channel_class(intake: BodyIntake) -> type["Channel"]:
@@ -67,8 +62,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """The environment of a request that was parked."""
         self._outcome: Outcome | None = None
         """What the Manager has answered to the request that was begun."""
-        self._beginner: int | None = None
-        """The thread that is about to begin it."""
         self.wait: Wait | None = None
         """What its parked request waits for."""
         super().__init__(server, sock, addr, adj, map=sockets)
@@ -219,9 +212,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             return False
         body = request.get_body_stream().read()
         short = ShortRequest(request.command, request.path, request.query, request.headers, body)
-        self._beginner = get_ident()
         is_begun: bool = self.server.deferral.begin(short, self._go_on)
-        self._beginner = None
         return is_begun
 
     def take_begun(self) -> Environment | None:
@@ -235,15 +226,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return outcome
 
     def _go_on(self, outcome: Outcome) -> None:
-        """The Manager has answered. Called by the bus thread."""
+        """The Manager has answered. Called by any thread."""
         self._outcome = outcome
-        if self._beginner == get_ident():  # at once, so the beginning is not over
-            self.server.threads.add_task(self)
-            return
-        try:
-            self.service()
-        except Exception:  # noqa: BLE001  this thread serves all requests
-            _log.exception(line("service_failed"))
+        self.server.go_on(self)
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -1,9 +1,9 @@
 """Requests that hold no thread: while the Manager works on them, or while they wait for a change.
 
 Waiting in a thread costs two wake-ups and a switch of the interpreter's lock, which is more than all the work
-for a short request. So the thread of the sockets itself begins requests with short, valid bodies, and the bus
-thread completes them when the Manager has answered: without the application, if there is nothing to refuse,
-because the way through it takes longer than all the rest. A request that may take time, or is invalid, has a
+for a short request. So the thread of the sockets itself begins requests with short, valid bodies, and
+completes them when the Manager has answered: without the application, if there is nothing to refuse, because
+the way through it takes longer than all the rest. A request that may take time, or is invalid, has a
 thread of its own from the beginning (adr/0043). A request with `?wait=` begins in a thread and leaves it: it
 runs again when what it waits for may have come (adr/0051).
 """

@@ -27,7 +27,7 @@ from api.http.contract.errors import TooManyConnections
 from api.http.contract.problems import CONTENT_TYPE, problem_of
 from api.http.framework.channels import Channel
 from api.http.framework.connection_limits import Capacity, Crowd, Deadlines, due_at, origin_of, whom_to_shed
-from api.http.framework.deferral import Deferral
+from api.http.framework.deferral import Deferral, NoDeferral
 from api.http.framework.loop import Sockets
 from api.http.framework.threads import Threads
 from kernel.process.log import line
@@ -80,9 +80,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         threads: Threads,
         options: Adjustments,
         bounds: tuple[Capacity, Deadlines],
-        deferral: Deferral,
+        deferral: Deferral | None = None,
     ) -> None:
-        self.deferral = deferral
+        self.deferral = deferral or NoDeferral()
         self.crowd = Crowd()
         self.threads = threads
         self.capacity, self.deadlines = bounds
@@ -91,6 +91,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._shed_at = float("-inf")
         self._resume_at: float | None = None
         self._look_at = float("inf")
+        self._answered: deque[Channel] = deque()
         self._newly_parked: deque[Channel] = deque()
         self._parked: set[Channel] = set()
         self._ring_at = float("inf")
@@ -108,6 +109,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         wake_at = min(self._look_at, self._ring_at, self._resume_at or float("inf"))
         self.sockets.wait(max(0.0, min(timeout_s, wake_at - now)))
         self._is_woken = False  # from here on a thread that changes something wakes the loop again
+        self._complete()
         now = time.monotonic()
         if self._resume_at is not None and now >= self._resume_at:
             self._resume_at = None
@@ -117,6 +119,21 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self._ring(now)
         if now >= self._look_at or (self.active_channels and self._look_at == float("inf")):
             self._look(now)
+
+    def go_on(self, channel: Channel) -> None:
+        """Have the loop complete the request of a connection that it began. Called by any thread."""
+        self._answered.append(channel)
+        self._wake()
+
+    def _complete(self) -> None:
+        """Respond where the Manager has answered. In this thread, because what comes together is sent
+        together: each system call gives the interpreter's lock away, and the others wait for it."""
+        while self._answered:
+            try:
+                self._answered.popleft().service()
+            except Exception:  # noqa: BLE001  this thread serves all connections
+                _log.exception(line("service_failed"))
+        self._now.channel = None
 
     def park(self, channel: Channel) -> None:
         """Have its wait rung when the time is over, and notice if the client leaves. Called by any thread."""

@@ -14,7 +14,7 @@ from api.http.framework.bodies import BODIES_AT_ONCE, Budget
 from api.http.framework.body_intake import BodyIntake
 from api.http.framework.channels import channel_class
 from api.http.framework.connection_limits import Capacity, Deadlines, capacity_for
-from api.http.framework.deferral import Deferral, NoDeferral
+from api.http.framework.deferral import Deferral
 from api.http.framework.guard import Guard
 from api.http.framework.listener import Listener
 from api.http.framework.thread_pools import shares_of, waits_of
@@ -71,7 +71,7 @@ class HttpServer:
             self._threads,
             options,
             (_capacity(settings), deadlines),
-            deferral or NoDeferral(),
+            deferral,
         )
         self._intake = _intake(settings, uploads)
         self._server.channel_class = channel_class(self._intake)

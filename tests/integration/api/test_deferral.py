@@ -65,13 +65,17 @@ def running(bus_folder: Path, tmp_path: Path) -> Iterator[Running]:
         bus.open()
         app = make_app(settings, bus, reader, hub, lambda: 10_000)
         server = HttpServer(app, settings.server, is_silent=lambda: bus.is_silent, deferral=app.deferral)
-        thread = threading.Thread(target=server.run)
+
+        def serve() -> None:  # as the API's own main function does
+            server.run()
+            server.finish(TIMEOUT_S)
+
+        thread = threading.Thread(target=serve)
         thread.start()
         yield Running(server, bus, fake, manager.may_answer)
         manager.may_answer.set()
         server.stop()
         thread.join()
-        server.finish(TIMEOUT_S)
         bus.close()
     reader.close()
     database.close()
