@@ -157,15 +157,17 @@ class ForgetOld(Struct, frozen=True):
 
 
 Save = (
-    SaveModel
+    RecordChange
+    | SaveReply
+    | AddJob
+    | SaveJob
+    | AddImage
+    | SaveModel
     | DropModel
     | NoteModel
     | SaveEngine
     | DropEngine
-    | AddJob
-    | SaveJob
     | DropJob
-    | AddImage
     | CountDownload
     | EndImage
     | RestoreImage
@@ -175,10 +177,9 @@ Save = (
     | DropBlob
     | TrashFile
     | SavePause
-    | SaveReply
-    | RecordChange
     | ForgetOld
 )
+"""What comes most is first: that is how `isinstance` looks for it."""
 
 
 # Effects.

@@ -74,8 +74,11 @@ class EngineRow(Struct, frozen=True):
     """When a person paused its queue."""
 
 
-class JobRow(Struct, frozen=True):
-    """A job without its spec: the part that the core keeps while it is open."""
+class JobRow(Struct, frozen=True, gc=False):
+    """A job without its spec: the part that the core keeps while it is open.
+
+    The garbage collector need not look at the thousands that wait: values alone are in no cycle.
+    """
 
     job_id: JobId
     seq: int

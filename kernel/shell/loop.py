@@ -82,6 +82,7 @@ class Loop:
     """The event being handled, or the effect being carried out."""
     _trash: Trash = field(init=False)
     _event_log: EventLog = field(default_factory=lambda: EventLog(log))
+    _is_verbose: bool = field(default_factory=lambda: log.isEnabledFor(logging.DEBUG))
 
     def __post_init__(self) -> None:
         self._trash = Trash(self.store, self.state_reader, self.effects.files)
@@ -171,7 +172,8 @@ class Loop:
             if is_of_the_disk(error):
                 raise
             return self._refuse(event, error, now)
-        log_debug(log, event)
+        if self._is_verbose:
+            log_debug(log, event)
         try:
             found = self.broker.handle(event, now)
         except Exception as error:
@@ -250,7 +252,8 @@ class Loop:
         """Put the saves into the transaction. Returns: the effects, for after the commit."""
         effects: list[Effect] = []
         for action in actions:
-            log_debug(log, action)
+            if self._is_verbose:
+                log_debug(log, action)
             if isinstance(action, Save):
                 self._save(action)
             else:

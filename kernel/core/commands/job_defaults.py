@@ -74,7 +74,9 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
         "background_color": _background(request),
     }
     spec = _with_eta(JobSpec(**values), request)
-    spec = replace(spec, loras=model_refs.with_lora_tags(world, spec, checkpoint.model_base))
+    loras = model_refs.with_lora_tags(world, spec, checkpoint.model_base)
+    if loras is not spec.loras:
+        spec = replace(spec, loras=loras)
     _check_size(world, spec)
     _check_texts(spec)
     _check_inputs(spec)

@@ -40,7 +40,7 @@ def restore(world: World, snapshot: Snapshot) -> None:
     for job_row in snapshot.open_jobs:
         job = Job(
             job_row,
-            stored=set(snapshot.stored_positions.get(job_row.job_id, ())),
+            stored=snapshot.stored_positions.get(job_row.job_id, frozenset()),
             blobs=snapshot.stored_blobs.get(job_row.job_id, frozenset()),
         )
         transitions.keep_job(world, job)

@@ -105,7 +105,7 @@ def _stored(world: World, row: ImageRow | BlobRow) -> None:
         return
     if isinstance(row, ImageRow):
         transitions.add_image(world, row)
-        job.stored.add(row.position)
+        job.stored |= {row.position}
         _tell_owner(world, job, row.position)
     else:
         transitions.add_map(world, job, row)

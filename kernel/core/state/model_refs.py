@@ -99,8 +99,11 @@ def with_lora_tags(world: World, spec: JobSpec, base: ModelBase | None) -> tuple
 
     Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase. All name `prompt`.
     """
+    tags = lora_tags(spec.prompt) if spec.lora_tags else ()
+    if not tags:
+        return spec.loras
     tagged: dict[ModelId, LoraUse] = {}
-    for tag in lora_tags(spec.prompt) if spec.lora_tags else ():
+    for tag in tags:
         model_id = _lora_named(world, tag)
         try:
             _check_one(world, Named(_TAGGED, model_id, ModelType.LORA), base)

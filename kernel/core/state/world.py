@@ -44,7 +44,7 @@ class Job:
     row: JobRow
     worker_id: WorkerId | None = None
     lease: Lease | None = None
-    stored: set[int] = field(default_factory=set)
+    stored: frozenset[int] = frozenset()
     """Positions of the images that are durable."""
     warnings: tuple[str, ...] | None = None
     """Set once the worker has reported JobDone; the job is finished when its last image is stored."""
