@@ -51,14 +51,16 @@ def _fill_nothing(database_file: Path) -> None:
 
 
 @contextmanager
-def server(before: Sequence[str] = (), filling: Callable[[Path], None] = _fill_nothing) -> Iterator[Running]:
+def server(
+    before: Sequence[str] = (), filling: Callable[[Path], None] = _fill_nothing, models: str = ""
+) -> Iterator[Running]:
     """A fresh server with one ready model; its configuration is CONFIG. `before` goes before its command.
 
-    `filling` puts more into the database, whose file it gets.
+    `filling` puts more into the database, whose file it gets. `models` are lines for that section.
     """
     with TemporaryDirectory(prefix="spoon-") as name:
         folder = Path(name)
-        (folder / "spoon.toml").write_text(CONFIG)
+        (folder / "spoon.toml").write_text(CONFIG.replace("[models]\n", f"[models]\n{models}\n"))
         add_model(folder)
         filling(settings_in(folder).database_file)
         command = [*before, sys.executable, "-m", "kernel.main", "--with-api", "--fake-engines"]
