@@ -67,6 +67,11 @@ class Server(Struct, frozen=True, kw_only=True):
 class Models(Struct, frozen=True, kw_only=True):
     folder: Path = Path("data/models")
     file_roots: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+    """Folders of the owner's own models, which are found by scans and used in place."""
+    scan: bool = True
+    """Whether the folders are scanned at the start and every so often, or only when a person asks."""
+    scan_every_s: Annotated[float, Meta(ge=10, le=3_155_760_000)] = 300.0
     allow_pickle: bool = False
     max_downloads: Some = 2
     max_size_bytes: Some = 64 * 10**9
@@ -79,6 +84,11 @@ class Models(Struct, frozen=True, kw_only=True):
     """A mirror of huggingface.co; None: HF_ENDPOINT, or else huggingface.co."""
     detectors_folder: Path | None = None
     """Folder of the control-map detectors; None: the folder `detectors` in models.folder."""
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that local models may be in."""
+        return (*self.file_roots, *self.folders)
 
 
 class Prompts(Struct, frozen=True, kw_only=True):

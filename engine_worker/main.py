@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, NoReturn
@@ -30,7 +31,7 @@ from typing import Final, NoReturn
 from engine_worker import ticket
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.fetch.fetch_loop import FetchLoop
-from engine_worker.port import Emit, Engine, Fetching, Wake
+from engine_worker.port import Emit, Engine, Fetching, Scanning, Wake
 from engine_worker.preload import EngineImports
 from engine_worker.session.actions import Exit, ExitCode
 from engine_worker.session.events import LoopBroke
@@ -48,6 +49,8 @@ from kernel.protocol.worker import Hello
 
 OWN: Final = "engine_worker"
 """The parent of the loggers of all modules of a worker."""
+FETCH_NICENESS: Final = 10
+"""Downloads, digests and scans give way to engines."""
 
 _log: Final = logging.getLogger(OWN)
 
@@ -108,13 +111,17 @@ def _work(join: Join, imports: EngineImports | None) -> Exit:
     roots = tuple(Path(root) for root in join.file_roots)
     loop: EngineLoop | FetchLoop
     if join.role is WorkerRole.FETCH:
-        loop = FetchLoop(inbox, lambda: _build_fetcher(join), thread.report)
+        loop = FetchLoop(
+            inbox, lambda: _build_fetcher(join), lambda: _build_scanner(join, roots), thread.report
+        )
     else:
         keep_freed_memory()
         build, engine_roots = (_build_fake, None) if join.is_fake else (_real_builder(join, imports), roots)
         loop = EngineLoop(inbox, build, thread.report, engine_roots)
     _log.info(line("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION))
     thread.start()
+    if join.role is WorkerRole.FETCH:
+        os.nice(FETCH_NICENESS)  # of this thread alone: the socket's, which runs already, keeps the heartbeat
     try:
         return loop.run()
     except Exception:  # noqa: BLE001 - the outermost loop of the main thread
@@ -149,6 +156,12 @@ def _build_fetcher(join: Join) -> Fetching:
     from engine_worker.fetch.fetcher import build_fetcher
 
     return build_fetcher(join)
+
+
+def _build_scanner(join: Join, roots: Sequence[Path]) -> Scanning:
+    from engine_worker.fetch.scanning.scanner import Scanner
+
+    return Scanner(roots, None if join.fetch is None else Path(join.fetch.folder))
 
 
 def _build_fake(emit: Emit, wake: Wake) -> Engine:

@@ -1,6 +1,7 @@
-"""The ports of a worker: an engine, which is loaded once and then stepped, and a fetcher of models."""
+"""The ports of a worker: an engine, which is loaded once and then stepped, a fetcher of models, and a scanner
+of folders."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -9,7 +10,14 @@ from kernel.protocol.enums import ControlType, InputKind, Stage
 from kernel.protocol.ids import ImageId, JobId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
-from kernel.protocol.worker import EngineProgress
+from kernel.protocol.worker import (
+    EngineProgress,
+    FileScanned,
+    ScanBegun,
+    ScanEnded,
+    ScanFolders,
+    ScanProgress,
+)
 
 Inputs = Mapping[InputKind, bytes]
 """The input images of a job."""
@@ -157,3 +165,12 @@ class Fetching(Protocol):
     """Fetches one model. Raises: SpoonError, if it cannot be used."""
 
     def fetch(self, source: ModelSource, on_progress: ProgressCallback) -> Found: ...
+
+
+ScanReport = ScanBegun | ScanProgress | FileScanned | ScanEnded
+
+
+class Scanning(Protocol):
+    """Looks through folders for models. It may be left off after any report."""
+
+    def scan(self, order: ScanFolders) -> Iterator[ScanReport]: ...

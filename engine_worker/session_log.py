@@ -14,6 +14,7 @@ from kernel.protocol.worker import (
     EngineFailed,
     EngineProgress,
     EngineReady,
+    FileScanned,
     Goodbye,
     ImageReady,
     ImageStored,
@@ -32,12 +33,16 @@ from kernel.protocol.worker import (
     Progress,
     Refuse,
     RunJob,
+    ScanBegun,
+    ScanFolders,
+    ScanProgress,
     Welcome,
     WorkerOrder,
     WorkerReport,
 )
 
 Message = WorkerOrder | WorkerReport
+Frequent = Ping | Pong | Progress | Preview | ModelProgress | EngineProgress | ScanProgress | FileScanned
 
 _log: Final = logging.getLogger(__name__)
 _WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -57,7 +62,7 @@ def log_action(action: Action) -> None:
 
 
 def _log_message(message: Message) -> None:
-    if isinstance(message, Ping | Pong | Progress | Preview | ModelProgress | EngineProgress):
+    if isinstance(message, Frequent):
         return
     action = _WORD_START.sub("_", type(message).__name__).lower()
     _log.info(line(action, job_id=_job_of(message), **_details_of(message)))
@@ -104,6 +109,15 @@ def _details_of_the_rest(message: Message) -> dict[str, LogValue]:
         case InspectModel():
             # A URL's query may contain a secret.
             return {"model_id": message.source.model_id, "uri": message.source.uri.partition("?")[0]}
+        case ScanFolders():
+            return {"folders": len(message.folders), "known": len(message.known)}
+        case ScanBegun():
+            return {
+                "files": message.files,
+                "unknown": message.unknown,
+                "gone": len(message.gone),
+                "absent": len(message.absent),
+            }
         case Welcome():
             return {"epoch": message.epoch}
         case Refuse():

@@ -255,7 +255,7 @@ def _open_bus(
         local_endpoint=back.endpoints[0],
         remote_endpoint=back.endpoints[-1],
         server_public_key=server_public.decode(),
-        file_roots=tuple(map(str, settings.models.file_roots)),
+        file_roots=tuple(map(str, settings.models.roots)),
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
         fetch=fetch,

@@ -41,6 +41,25 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class Scan(msgspec.Struct, frozen=True, kw_only=True):
+    running: bool
+    files: int = 0
+    to_read: int = 0
+    read: int = 0
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    gone: int = 0
+    unusable: int = 0
+    absent: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class UnusableFile(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    reason: str
+
+
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     processing: int = 0

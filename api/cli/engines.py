@@ -283,7 +283,7 @@ def _has_images(rest: "Rest", engine_id: str) -> bool:
     multiple=True,
     type=click.Path(path_type=Path),
     help="Folder on the worker's host from which it may load file:// models. Repeatable. "
-    "[default: models.file_roots]",
+    "[default: models.file_roots and models.folders]",
 )
 @click.option(
     "--detectors-folder",
@@ -317,7 +317,7 @@ def invite(
         invited = manager.ask(InviteWorker(engine_id=EngineId(found.engine_id)))
     if not isinstance(invited, WorkerInvited):
         raise BadMessage(f"unexpected reply from the Manager: {type(invited).__name__} instead of a ticket")
-    roots = file_roots or invocation.settings().models.file_roots
+    roots = file_roots or invocation.settings().models.roots
     detectors = detectors_folder or invocation.settings().detectors_folder
     ticket = write_join(_ticket(invited, roots, detectors))
     soon = f"start the worker within {invited.expires_in_s:.0f} seconds"

@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from api.cli.context import configured_url, written_url
 from api.cli.diagnosis import CheckResult, Verdict
 from api.cli.output import printable, size
 from api.cli.privacy import privacy
-from conf.settings import Settings
+from conf.settings import Models, Settings
 from kernel.protocol.endpoints import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
 
 _ANSWER_S: Final = 2.0
@@ -51,27 +51,27 @@ def folders(settings: Settings) -> Iterator[CheckResult]:
                 found=f"{present} is not a writable folder",
                 remedy=remedy,
             )
-    yield from file_roots(settings.models.file_roots)
+    yield from model_folders(settings.models)
 
 
-def file_roots(roots: Sequence[Path]) -> Iterator[CheckResult]:
-    """The allowed model folders: a note if none is set or one is missing."""
-    if not roots:
+def model_folders(models: Models) -> Iterator[CheckResult]:
+    """The folders of local models: a note if none is set or one is missing."""
+    if not models.roots:
         yield CheckResult(
-            subject="models.file_roots",
+            subject="models.folders",
             verdict=Verdict.NOTE,
-            found="not set: local models can only be uploaded",
-            remedy="set it (or SPOON_MODELS_FILE_ROOTS) to the folder of your models",
+            found="not set: models on this machine can only be uploaded",
+            remedy="set it (or SPOON_MODELS_FOLDERS) to the folders with the models that you have",
         )
-    for root in roots:
-        if not root.is_dir():
-            remedy = "create it, or remove it from models.file_roots"
-            yield CheckResult(
-                subject="models.file_roots",
-                verdict=Verdict.NOTE,
-                found=f"{root} is not a folder",
-                remedy=remedy,
-            )
+    for key, folders in (("models.file_roots", models.file_roots), ("models.folders", models.folders)):
+        for folder in folders:
+            if not folder.is_dir():
+                yield CheckResult(
+                    subject=key,
+                    verdict=Verdict.NOTE,
+                    found=f"{folder} is not a folder",
+                    remedy=f"create it, or remove it from {key}",
+                )
 
 
 def disks(settings: Settings) -> Iterator[CheckResult]:

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import msgspec
 
-from api.cli.client_models import Model, find_engine, find_model, list_items
+from api.cli.client_models import Model, Scan, UnusableFile, find_engine, find_model, list_items
 from api.cli.completion import engine_names, model_names
 from api.cli.context import Invocation
 from api.cli.exit_codes import AwaitedFailed
@@ -262,6 +262,71 @@ def prune(invocation: Invocation, dry_run: bool, is_sure: bool, as_json: bool) -
         print_json(msgspec.json.encode(found))
     else:
         click.echo(f"would remove {_counted(found)}" if dry_run else f"removed {_counted(found)}")
+
+
+@models.command()
+@click.option(
+    "--wait/--no-wait", "is_waiting", default=True, help="Wait until the scan has ended. [default: wait]"
+)
+@json_option
+@click.pass_obj
+def scan(invocation: Invocation, is_waiting: bool, as_json: bool) -> None:
+    """Look for new, changed, moved and lost models in models.folders.
+
+    The server does this by itself at its start and every models.scan_every, unless models.scan is false.
+
+    \b
+    Examples:
+      spoon models scan
+      spoon models scan --no-wait
+    """
+    from api.cli.rest import read
+    from api.cli.wait import await_scan
+
+    with invocation.rest() as rest:
+        answer = rest.post("/v1/models/scan")
+        if is_waiting:
+            answer = await_scan(rest)
+    if as_json:
+        print_json(answer)
+        return
+    found = read(answer, Scan)
+    click.echo(f"{'scanning' if found.running else 'scanned'} {_files(found.files)}: {_changes_of(found)}")
+    for folder in found.absent:
+        click.echo(f"warning: the folder {printable(folder)} cannot be read", err=True)
+    if found.unusable:
+        click.echo(f"{_files(found.unusable)} cannot be used: see `spoon models unusable`", err=True)
+
+
+def _files(count: int) -> str:
+    return f"{count:,} {'file' if count == 1 else 'files'}"
+
+
+def _changes_of(scan: Scan) -> str:
+    counts = {"new": scan.added, "changed": scan.changed, "moved": scan.moved, "gone": scan.gone}
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing new"
+
+
+@models.command()
+@limit_option
+@all_option
+@json_option
+@click.pass_obj
+def unusable(invocation: Invocation, limit: int, is_all: bool, as_json: bool) -> None:
+    """List the files in models.folders that cannot be used, and why.
+
+    \b
+    Examples:
+      spoon models unusable --all
+      spoon models unusable --json
+    """
+    with invocation.rest() as rest:
+        items = list_items(rest, "/v1/models/scan/unusable", {}, None if is_all else limit)
+    if as_json:
+        print_json(msgspec.json.encode(items))
+        return
+    found = [msgspec.json.decode(item, type=UnusableFile) for item in items]
+    print_table(("FILE", "REASON"), [(one.path, one.reason) for one in found])
 
 
 def _pruned(rest: "Rest", *, dry_run: bool) -> ModelsRemoved:

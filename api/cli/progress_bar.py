@@ -43,6 +43,10 @@ class ProgressBar:
         pace = _pace(done_bytes, total_bytes, bytes_per_s)
         self._show(share, f"{verb} {_amount(done_bytes, total_bytes)}{pace}", verb)
 
+    def show_files(self, read: int, to_read: int) -> None:
+        """How many files of a scan have been read."""
+        self._show(read / to_read if to_read else 0.0, f"reading {read}/{to_read} files", to_read)
+
     def say(self, text: str) -> None:
         """Print a line, unless it repeats the last one."""
         if text != self._said:

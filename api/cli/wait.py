@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from api.cli.client_models import Engine, Job, Model, StoredError, list_items
+from api.cli.client_models import Engine, Job, Model, Scan, StoredError, list_items
 from api.cli.exit_codes import AwaitedFailed, Detached, TimedOut
 from api.cli.output import counted_jobs
 from api.cli.progress_bar import ProgressBar, duration, show_loading
@@ -40,6 +40,28 @@ def await_model(rest: Rest, model_id: str) -> bytes:
         return _wait(
             look, f"interrupted; the server is still preparing the model, see `spoon models show {model_id}`"
         )
+    finally:
+        bar.close()
+
+
+def await_scan(rest: Rest) -> bytes:
+    """The scan of models.folders once it has ended, with a progress bar on stderr.
+
+    Raises: AwaitedFailed, if it ended early; Detached, on Ctrl-C.
+    """
+    bar = ProgressBar(sys.stderr)
+
+    def look() -> bytes | None:
+        body = rest.get("/v1/models/scan", {"wait": 1})
+        scan = read(body, Scan)
+        if not scan.running and scan.error is not None:
+            raise AwaitedFailed(f"the scan ended early: {scan.error}")
+        if scan.running and scan.to_read:
+            bar.show_files(scan.read, scan.to_read)
+        return None if scan.running else body
+
+    try:
+        return _wait(look, "interrupted; the server goes on scanning, see `spoon models scan`")
     finally:
         bar.close()
 

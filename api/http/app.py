@@ -27,6 +27,7 @@ from api.http.resources.job_origin import Origins
 from api.http.resources.job_reader import JobReader
 from api.http.resources.jobs import Jobs
 from api.http.resources.metrics import Figures, Metrics
+from api.http.resources.model_folders import ModelFolders
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruning
 from api.http.resources.queue import Queue
@@ -70,8 +71,10 @@ def _resources(
     waiting = Waiting(hub, waits, slots)
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
     origins = Origins(reader, settings.blobs.folder, now_ms)
+    models, own = Models(bus, reader, hub, waiting, upload_limits(settings)), settings.models
     return Resources(
-        models=Models(bus, reader, hub, waiting, upload_limits(settings)),
+        models=models,
+        model_folders=ModelFolders(bus, reader, waiting, models, own.folders, own.roots),
         engines=Engines(bus, reader, hub, waiting, server),
         queue=Queue(bus, reader),
         jobs=Jobs(bus, reader, hub, waiting, JobReader(server, slots, bodies, origins), now_ms),

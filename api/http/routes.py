@@ -14,6 +14,7 @@ from api.http.framework.documents import Documents
 from api.http.framework.openapi import ASKING
 from api.http.framework.route import Route
 from api.http.resources import infotext, model_upload, system
+from api.http.resources import model_folders as folders
 from api.http.resources.download import Download
 from api.http.resources.engines import Engines
 from api.http.resources.events import EVENTS, Events
@@ -34,6 +35,7 @@ class Resources:
     """One object for each kind of resource."""
 
     models: Models
+    model_folders: folders.ModelFolders
     engines: Engines
     queue: Queue
     jobs: Jobs
@@ -83,6 +85,14 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("prune_models", "POST", "/v1/models/prune", r.models.prune,
               "Delete files of deleted models, or count them",
               {200: model.ModelsRemoved}, model.ModelPruneInput),
+        Route("scan_models", "POST", "/v1/models/scan", r.model_folders.scan,
+              "Look for models in models.folders",
+              {202: folders.Scan, 200: folders.Scan}, None, WaitQuery, (*NO_WAIT, e.NoModelFolders)),
+        Route("get_scan", "GET", "/v1/models/scan", r.model_folders.show,
+              "Show the last scan of models.folders", {200: folders.Scan}, None, WaitQuery, NO_WAIT),
+        Route("list_unusable_files", "GET", "/v1/models/scan/unusable", r.model_folders.list_unusable,
+              "List the files in models.folders that cannot be used",
+              {200: folders.UnusablePage}, query=folders.UnusableQuery),
         Route("get_model", "GET", one_model, r.models.show,
               "Show a model", {200: model.Model}, None, WaitQuery, (*NO_SUCH_MODEL, *NO_WAIT)),
         Route("delete_model", "DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
@@ -90,6 +100,10 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("retry_model", "POST", f"{one_model}/retry", r.models.retry, "Retry a model after an error",
               {202: model.Model, 200: model.Model}, None, WaitQuery,
               (*NO_SUCH_MODEL, *NO_WAIT, e.IllegalMove, e.KeyReused, e.DiskFull), KEYED),
+
+        Route("get_thumbnail", "GET", f"{one_model}/thumbnail", r.model_folders.show_thumbnail,
+              "Download the image beside a model's file", {200: IMAGE},
+              errors=(*NO_SUCH_MODEL, http.NoThumbnail)),
 
         Route("create_engine", "POST", "/v1/engines", r.engines.create, "Create an engine and start it",
               {201: engine.Engine}, engine_input.ENGINE_BODY, WaitQuery,

@@ -1,25 +1,41 @@
-"""A fetch worker's main thread: fetches the models that the session asks for, one after the other."""
+"""A fetch worker's main thread: fetches the models that the session asks for, one after the other, and looks
+through folders while nothing else is to be done."""
 
 from collections.abc import Callable
 
-from engine_worker.port import Fetching
-from engine_worker.session.actions import Exit, Inspect
-from engine_worker.session.events import FetchEvent
+from engine_worker.port import Fetching, Scanning
+from engine_worker.session.actions import Exit, Inspect, Scan
+from engine_worker.session.events import FetchEvent, ScanStopped
 from engine_worker.shell import Inbox
 from kernel.protocol.errors import SpoonError
 from kernel.protocol.model_refs import ModelSource
-from kernel.protocol.worker import ModelFailed, ModelInspected, ModelProgress
+from kernel.protocol.worker import (
+    ModelFailed,
+    ModelInspected,
+    ModelProgress,
+    ScanEnded,
+    ScanFolders,
+    ScanProgress,
+)
 
 Report = Callable[[FetchEvent], None]
 
 
 class FetchLoop:
-    """Fetches and inspects models, and reports the results."""
+    """Fetches and inspects models, scans folders, and reports the results."""
 
-    def __init__(self, inbox: Inbox, build: Callable[[], Fetching], report: Report) -> None:
-        """`build` is called for the first model, because importing the download packages takes a while."""
+    def __init__(
+        self,
+        inbox: Inbox,
+        build: Callable[[], Fetching],
+        build_scanner: Callable[[], Scanning],
+        report: Report,
+    ) -> None:
+        """`build` is called for the first model, because importing the download packages takes a while, and
+        `build_scanner` for each scan."""
         self._inbox = inbox
         self._build = build
+        self._build_scanner = build_scanner
         self._report = report
         self._fetcher: Fetching | None = None
 
@@ -31,6 +47,18 @@ class FetchLoop:
                 return task
             if isinstance(task, Inspect):
                 self._fetch(task.source)
+            elif isinstance(task, Scan):
+                self._scan(task.order)
+
+    def _scan(self, order: ScanFolders) -> None:
+        """Anything else to do comes first, once the file that is being read was reported."""
+        for report in self._build_scanner().scan(order):
+            self._report(report)
+            if isinstance(report, ScanProgress | ScanEnded):
+                continue
+            if not self._inbox.empty():
+                self._report(ScanStopped())
+                return
 
     def _fetch(self, source: ModelSource) -> None:
         def on_progress(done_bytes: int, total_bytes: int | None, bytes_per_s: int | None) -> None:

@@ -1,6 +1,7 @@
 """Inspects a model: checks that it is what its source says, and reads its properties.
 
-Only headers are interpreted; the rest of a file is read for its sha256. No model is loaded here.
+Only headers are interpreted; the rest of a file is read for its sha256, which a scan leaves out. No model is
+loaded here.
 """
 
 import logging
@@ -19,6 +20,7 @@ from engine_worker.formats.onnx_background import describe_background
 from engine_worker.formats.single_file import describe_file
 from engine_worker.formats.tensor_places import listed
 from kernel.process.log import line
+from kernel.protocol.enums import ModelBase, Variant
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
@@ -44,25 +46,57 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
 
     Raises: ModelUnreadable, if it cannot be used, with the reason for the person who registered it.
     """
-    if isinstance(subject.model, ModelFolder):
-        folder = subject.model
-        files = dict(folder.model_files())
-        describe = describe_component if is_component(folder) else describe_folder
-        inspected = describe(folder, source.variant)
-        _check_declared(source, inspected)
-        # Links to folders are not walked through, but what loading reaches through them counts.
-        everything = sorted((files | folder.opened_files()).items())
-        return _fingerprint(source, inspected, digest_files(everything, moved, subject.hashes))
-    look = describe_background if subject.kind is FileKind.ONNX else describe_file
-    inspected = look(subject.model)
+    inspected = describe(subject, source.variant)
     _check_declared(source, inspected)
     _check_size(source, inspected)
-    return _fingerprint(source, inspected, _digest(subject.model, subject.hashes, moved))
+    digest = _digest(subject, moved)
+    if inspected.leftovers:
+        _log.info(line("tensors_ignored", model_id=source.model_id, tensors=listed(inspected.leftovers)))
+    if source.sha256 is not None and source.sha256.lower() != digest.sha256:
+        raise ModelUnreadable(f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared")
+    return fingerprint_of(inspected, source.model_base, digest.size_bytes, digest.sha256)
 
 
-def _digest(held: ModelFile, hashes: Mapping[str, str], moved: Moved) -> Digest:
-    known = hashes.get(ONE_FILE)
-    return digest_file(held, moved) if known is None else Digest(known, held.size_bytes)
+def describe(subject: Subject, variant: Variant | None = None) -> InspectionResult:
+    """Describe a model by its headers; of a folder, `variant` is preferred if its weights exist in several,
+    and all model files are open afterwards.
+
+    Raises: ModelUnreadable.
+    """
+    if isinstance(subject.model, ModelFolder):
+        folder = subject.model
+        folder.model_files()
+        return (describe_component if is_component(folder) else describe_folder)(folder, variant)
+    return (describe_background if subject.kind is FileKind.ONNX else describe_file)(subject.model)
+
+
+def fingerprint_of(
+    inspected: InspectionResult, said_base: ModelBase | None, size_bytes: int, sha256: str | None = None
+) -> Fingerprint:
+    """The report of an inspection. The content's base, if it tells one, is believed before `said_base`."""
+    return Fingerprint(
+        model_type=inspected.model_type,
+        model_base=inspected.model_base or said_base,
+        variant=variant_of(inspected.weights),
+        sha256=sha256,
+        size_bytes=size_bytes,
+        memory_bytes=sum(entry.size_bytes for entry in inspected.weights),
+        parameters=sum(entry.parameters for entry in inspected.weights),
+        prediction_type=inspected.prediction_type,
+        native_size_px=inspected.native_size_px,
+        memory=inspected.memory,
+        trigger_words=inspected.trigger_words,
+        control_type=inspected.control_type,
+        warnings=inspected.warnings,
+    )
+
+
+def _digest(subject: Subject, moved: Moved) -> Digest:
+    if isinstance(subject.model, ModelFolder):
+        # Links to folders are not walked through, but what loading reached through them is open and counts.
+        return digest_files(sorted(subject.model.opened_files().items()), moved, subject.hashes)
+    known = subject.hashes.get(ONE_FILE)
+    return digest_file(subject.model, moved) if known is None else Digest(known, subject.model.size_bytes)
 
 
 def _check_declared(source: ModelSource, inspected: InspectionResult) -> None:
@@ -84,25 +118,3 @@ def _check_size(source: ModelSource, inspected: InspectionResult) -> None:
     side = inspected.native_size_px
     if said is not None and side is not None and said != (side, side):
         raise ModelUnreadable(f"the model's input size is {side} x {side} pixels, not {said[0]} x {said[1]}")
-
-
-def _fingerprint(source: ModelSource, inspected: InspectionResult, digest: Digest) -> Fingerprint:
-    if inspected.leftovers:
-        _log.info(line("tensors_ignored", model_id=source.model_id, tensors=listed(inspected.leftovers)))
-    if source.sha256 is not None and source.sha256.lower() != digest.sha256:
-        raise ModelUnreadable(f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared")
-    return Fingerprint(
-        model_type=inspected.model_type,
-        model_base=inspected.model_base or source.model_base,
-        variant=variant_of(inspected.weights),
-        sha256=digest.sha256,
-        size_bytes=digest.size_bytes,
-        memory_bytes=sum(entry.size_bytes for entry in inspected.weights),
-        parameters=sum(entry.parameters for entry in inspected.weights),
-        prediction_type=inspected.prediction_type,
-        native_size_px=inspected.native_size_px,
-        memory=inspected.memory,
-        trigger_words=inspected.trigger_words,
-        control_type=inspected.control_type,
-        warnings=inspected.warnings,
-    )

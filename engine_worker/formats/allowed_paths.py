@@ -1,25 +1,21 @@
-"""Resolves addresses to files, never to anything outside the folders that the owner allowed.
-
-The target of a name may change right after it was checked. So a file is first opened without touching its
-content (O_PATH: a pipe does not block, a device is not activated), then the descriptor is checked for its
-path and type, and everything is read from that descriptor. Sources: open(2), proc(5) on /proc/self/fd.
-"""
+"""Resolves addresses to files, never to anything outside the folders that the owner allowed."""
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from kernel.process.allowed_folders import open_within, place_of
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.sources import STORED_SCHEME, is_stored_name, local_path
 
 ANYWHERE: Final = (Path("/"),)
 """For files that the caller has created or chosen itself."""
-_NOWHERE = "is not a file or folder in one of the allowed folders (models.file_roots)"
+_NOWHERE = "is not a file or folder in one of the allowed folders (models.folders, models.file_roots)"
 _NOT_KEPT = "the model's files are no longer in models.folder: put them back, or retry the model"
-_NO_ROOTS = "is a local file, but models.file_roots is empty: list the folders that may hold models"
+_NO_ROOTS = "is a local file, but models.folders is empty: list the folders that may hold models"
 
 
 class ModelFile:
@@ -47,7 +43,7 @@ class ModelFile:
     @property
     def place(self) -> Path:
         """A path for libraries that need one. It is valid as long as this object exists."""
-        return _place(self._descriptor)
+        return place_of(self._descriptor)
 
     @property
     def size_bytes(self) -> int:
@@ -114,31 +110,6 @@ def open_file(path: Path, roots: Sequence[Path]) -> ModelFile:
     return found
 
 
-def open_within(
-    path: Path, roots: Sequence[Path], is_wanted: Callable[[int], bool], folder: int | None = None
-) -> int | None:
-    """A descriptor for reading, after following every link; None if it leads to nothing, to another type, or
-    out of the roots. `is_wanted` receives the mode."""
-    try:
-        looked_at = os.open(path, os.O_PATH | os.O_CLOEXEC, dir_fd=folder)
-    except (OSError, ValueError):
-        return None
-    try:
-        if not is_wanted(os.fstat(looked_at).st_mode) or not _is_within(looked_at, roots):
-            return None
-        return os.open(_place(looked_at), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    finally:
-        os.close(looked_at)
-
-
-def _is_within(descriptor: int, roots: Sequence[Path]) -> bool:
-    """Raises: OSError."""
-    real = _place(descriptor).readlink()
-    return any(real.is_relative_to(root.resolve()) for root in roots)
-
-
 def _mode_within(path: Path, roots: Sequence[Path]) -> int | None:
     """The mode of a path's current target, if it may be read."""
     descriptor = open_within(path, roots, lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode))
@@ -148,10 +119,6 @@ def _mode_within(path: Path, roots: Sequence[Path]) -> int | None:
         return os.fstat(descriptor).st_mode
     finally:
         os.close(descriptor)
-
-
-def _place(descriptor: int) -> Path:
-    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def _stored_path(uri: str, roots: Sequence[Path]) -> Path | None:

@@ -1,7 +1,8 @@
 """Inspects a folder that contains a single component: a VAE or a ControlNet, a LoRA or an embedding."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -27,7 +28,7 @@ from engine_worker.formats.tensor_places import check_networks
 from kernel.protocol.enums import ModelBase, Variant
 from kernel.protocol.errors import ModelUnreadable
 
-_CONFIG_FILE: Final = "config.json"
+CONFIG_FILE: Final = "config.json"
 _KINDS: Final[Mapping[str, tuple[Network, Callable[[Header], InspectionResult]]]] = {
     "AutoencoderKL": (Network.VAE, describe_vae),
     "ControlNetModel": (Network.CONTROLNET, describe_controlnet),
@@ -46,7 +47,15 @@ def is_component(folder: ModelFolder) -> bool:
     """True if the folder is one component or adapter, not a complete checkpoint."""
     if folder.file(INDEX_FILE) is not None:
         return False
-    return folder.file(_CONFIG_FILE) is not None or bool(adapter_files(folder))
+    return folder.file(CONFIG_FILE) is not None or bool(adapter_files(folder))
+
+
+def is_known_component(path: Path, roots: Sequence[Path]) -> bool:
+    """True if the configuration in that folder is that of a VAE or a ControlNet."""
+    try:
+        return ModelFolder(path, roots).read_json(_Config, CONFIG_FILE).class_name in _KINDS
+    except ModelUnreadable:
+        return False
 
 
 def adapter_files(folder: ModelFolder) -> tuple[ModelFile, ...]:
@@ -54,7 +63,7 @@ def adapter_files(folder: ModelFolder) -> tuple[ModelFile, ...]:
     in a folder of another kind."""
     for names in (*((name,) for name in LORA_FILES), PAIR):
         found = [held for name in names if (held := folder.file(name)) is not None]
-        if found and folder.file(_CONFIG_FILE) is None:
+        if found and folder.file(CONFIG_FILE) is None:
             return tuple(found)
     return ()
 
@@ -67,7 +76,7 @@ def describe_component(folder: ModelFolder, variant: Variant | None) -> Inspecti
     if (files := adapter_files(folder)) and folder.file(INDEX_FILE) is None:
         headers = [read_header(held) for held in files]
         return describe_lora(*headers) if is_lora(headers[0]) else describe_embedding(*headers)
-    config = folder.read_json(_Config, _CONFIG_FILE)
+    config = folder.read_json(_Config, CONFIG_FILE)
     kind = _KINDS.get(config.class_name or "")
     if kind is None:
         raise stranger(f"a folder for {config.class_name!r:.80}")

@@ -10,6 +10,8 @@ from engine_worker.formats.safetensors_header import MAX_HEADER_BYTES
 from kernel.protocol.errors import ModelUnreadable
 
 PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})
+SAFETENSORS: Final = frozenset({".safetensors", ".sft"})
+ONNX: Final = ".onnx"
 _FIRST_BYTES: Final = 512
 _LENGTH: Final = Struct("<Q")
 _ONNX_BEGINNING: Final = 0x08
@@ -46,9 +48,9 @@ def kind_by_name(path: Path) -> FileKind:
     ending = path.suffix.lower()
     if ending in PICKLES:
         return FileKind.PICKLE
-    if ending == ".onnx":
+    if ending == ONNX:
         return FileKind.ONNX
-    if ending != ".safetensors":
+    if ending not in SAFETENSORS:
         raise ModelUnreadable(f"{path.name} is neither a .safetensors file nor a diffusers folder")
     return FileKind.SAFETENSORS
 
@@ -64,9 +66,24 @@ def kind_by_content(held: ModelFile) -> FileKind:
         return FileKind.SAFETENSORS
     if first.startswith((_ZIP, _OLD_PICKLE)):
         return FileKind.PICKLE
-    for beginning, what in _STRANGERS.items():
-        if first.lstrip().startswith(beginning):
-            raise ModelUnreadable(f"this is {what}, not a model file")
+    what = _stranger(first)
+    if what is not None:
+        raise ModelUnreadable(f"this is {what}, not a model file")
     if first and first[0] == _ONNX_BEGINNING:
         return FileKind.ONNX
     raise ModelUnreadable("this is not a model file: it is neither safetensors nor ONNX")
+
+
+def stranger_in(held: ModelFile) -> str | None:
+    """The words for what a file is by its first bytes, if it is surely none of the formats of weights that
+    are used as they are. Raises: OSError."""
+    with held.open() as file:
+        first = file.read(_FIRST_BYTES)
+    if first[_LENGTH.size : _LENGTH.size + 1] == b"{":
+        return None
+    return "a pickle" if first.startswith((_ZIP, _OLD_PICKLE)) else _stranger(first)
+
+
+def _stranger(first: bytes) -> str | None:
+    found = (what for beginning, what in _STRANGERS.items() if first.lstrip().startswith(beginning))
+    return next(found, None)

@@ -3,6 +3,7 @@ read."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import methodcaller
 
 from engine_worker.formats.safetensors_header import Entry, Header
 from kernel.protocol.enums import ControlType, ModelBase, ModelType, Variant
@@ -42,12 +43,12 @@ def believable_size_px(size_px: int) -> int | None:
 
 def has_prefix(header: Header, *prefixes: str) -> bool:
     """True if any tensor's name has one of these prefixes."""
-    return any(name.startswith(prefixes) for name in header.tensors)
+    return any(map(methodcaller("startswith", prefixes), header.tensors))
 
 
 def has_suffix(header: Header, *suffixes: str) -> bool:
     """True if any tensor's name has one of these suffixes."""
-    return any(name.endswith(suffixes) for name in header.tensors)
+    return any(map(methodcaller("endswith", suffixes), header.tensors))
 
 
 def width_of(header: Header, *suffixes: str) -> int | None:

@@ -6,6 +6,8 @@ Source: the layouts of CompVis/latent-diffusion, Stability-AI/generative-models 
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from typing import Final
 
 from engine_worker.formats.architecture import UNetShape, VaeShape
 from kernel.protocol.enums import ModelBase
@@ -33,6 +35,10 @@ class Form(Enum):
 THIRDS = (Form.FIRST_THIRD, Form.SECOND_THIRD, Form.LAST_THIRD)
 
 
+_NAMES_KEPT: Final = 8_192
+"""Most checkpoints have the same 2,500."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A tensor in the file, and its form there."""
@@ -41,6 +47,7 @@ class Stored:
     form: Form = Form.SAME
 
 
+@lru_cache(_NAMES_KEPT)
 def unet_places(name: str, shape: UNetShape) -> tuple[Stored, ...]:
     """The key of the UNet's parameter in the file."""
     return (Stored(UNET_PREFIX + unet_key(name, shape)),)
@@ -51,6 +58,7 @@ def unet_key(name: str, shape: UNetShape) -> str:
     return _unet_key(name.split("."), shape)
 
 
+@lru_cache(_NAMES_KEPT)
 def vae_places(name: str, shape: VaeShape, prefix: str = VAE_PREFIX) -> tuple[Stored, ...]:
     """The key of the VAE's parameter in the file."""
     key = prefix + _vae_key(name.split("."), len(shape.channels))
@@ -58,6 +66,7 @@ def vae_places(name: str, shape: VaeShape, prefix: str = VAE_PREFIX) -> tuple[St
     return (Stored(key, Form.CONV_1X1 if is_attention_matrix else Form.SAME),)
 
 
+@lru_cache(_NAMES_KEPT)
 def text_places(name: str, base: ModelBase, number: int) -> tuple[Stored, ...]:
     """The keys of a parameter of text encoder 0 or 1: the usual one first, then rarer ones."""
     plain = name.removeprefix("text_model.")

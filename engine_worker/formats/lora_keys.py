@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from engine_worker.formats.architecture import UNetShape
@@ -21,6 +22,9 @@ LORA_FILES: Final = ("adapter_model.safetensors", "pytorch_lora_weights.safetens
 
 class Part(Enum):
     """The parts of one layer's change; those of LyCORIS' kinds have LyCORIS' names."""
+
+    # That of Enum is a function in Python; a LoRA's parts are looked up 20,000 times.
+    __hash__ = object.__hash__
 
     DOWN = "lora_down"
     UP = "lora_up"
@@ -156,6 +160,8 @@ _TEXT_WRAPPER: Final = "transformer_"
 _PROCESSOR: Final = ".processor."
 _PROCESSOR_OUT: Final = ".to_out"
 _NAMES_SHOWN: Final = 3
+_NAMES_KEPT: Final = 8_192
+"""Parsed names, which most LoRAs share: a LoRA of every layer has 2,500 keys."""
 _END_LENGTH: Final = 200
 """The end of a key that is searched for its part. Keys come with the file, so no work may grow with their
 length."""
@@ -212,6 +218,7 @@ def parts_by_layer(header: Header) -> LoraKeys:
     return found
 
 
+@lru_cache(_NAMES_KEPT)
 def locate(name: str) -> tuple[Network, str]:
     """The network that a layer's name in a file belongs to, and the rest of the name, as the file writes it.
 
@@ -255,6 +262,7 @@ def _check_supported(key: str) -> None:
             )
 
 
+@lru_cache(_NAMES_KEPT)
 def _split(key: str) -> tuple[str, Part, str] | None:
     """The layer, the part, and the adapter's name or "" of a key; None, if it is none of a LoRA's."""
     for end, part in _ENDS if _MARK.search(key) else ():

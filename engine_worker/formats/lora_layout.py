@@ -108,12 +108,14 @@ class LoraLayout:
         in another shape. Shapes of a LoRA for text embeddings of another width, such as a small model's, are
         not compared."""
         tables = [layers_of(one) for one in ModelBase if base in (None, one)]
+        compares_shapes = self.text_width in _RELEASED_WIDTHS
         unknown, misfits = [], []
         for layer in self.layers:
-            wanted = [table[layer.place] for table in tables if layer.place in table]
+            place = layer.place
+            wanted = [table[place] for table in tables if place in table]
             if not wanted:
                 unknown.append(layer.name)
-            elif self.text_width in _RELEASED_WIDTHS and not any(
+            elif compares_shapes and not any(
                 _fits(layer.extent, extent) for extents in wanted for extent in extents
             ):
                 misfits.append(layer.name)
@@ -153,11 +155,12 @@ def _check_family(names: list[str]) -> None:
     motions = [name for name in names if "motion_modules" in name]
     if len(motions) > len(names) / 2:
         raise ModelUnreadable("this is a LoRA for AnimateDiff's motion layers: only images are drawn here")
+    tables = [layers_of(base) for base in ModelBase]
     places = [(name, locate(name)) for name in names]
     foreign = [
         name
         for name, (network, plain) in places
-        if not any((network, plain.replace(".", "_")) in layers_of(base) for base in ModelBase)
+        if not any((network, plain.replace(".", "_")) in table for table in tables)
     ]
     if len(foreign) > len(names) / 2:
         raise stranger(f"a LoRA for another model family (it changes {listed(foreign)})")

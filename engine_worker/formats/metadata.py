@@ -1,7 +1,7 @@
 """Reads a file's metadata beside its tensors: trusted only where it is harmless, and limited in size."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -37,9 +37,16 @@ def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     trainer, `{folder: {tag: count}}`.
     """
     for key in _PHRASES:
-        if found := _words(metadata.get(key, "").split(",")):
+        if found := words_of(metadata.get(key, "").split(",")):
             return found
-    return _words(_common_tags(metadata.get(_TAGS, "")))
+    return words_of(_common_tags(metadata.get(_TAGS, "")))
+
+
+def words_of(found: Iterable[str]) -> tuple[str, ...]:
+    """Each once, stripped; empty, too long and unprintable ones are dropped."""
+    words = dict.fromkeys(word.strip() for word in found)
+    good = [word for word in words if 0 < len(word) <= MAX_WORD and word.isprintable()]
+    return tuple(good[:MAX_WORDS])
 
 
 def control_type(metadata: Mapping[str, str]) -> ControlType | None:
@@ -75,10 +82,3 @@ def _common_tags(text: str) -> list[str]:
     return sorted(
         (tag for tag, count in counts.items() if count > most * _COMMON), key=lambda tag: -counts[tag]
     )
-
-
-def _words(found: list[str]) -> tuple[str, ...]:
-    """Each once, stripped; empty, too long and unprintable ones are dropped."""
-    words = dict.fromkeys(word.strip() for word in found)
-    good = [word for word in words if 0 < len(word) <= MAX_WORD and word.isprintable()]
-    return tuple(good[:MAX_WORDS])

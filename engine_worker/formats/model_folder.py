@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from engine_worker.formats.allowed_paths import ModelFile, find_file, open_within
+from engine_worker.formats.allowed_paths import ModelFile, find_file
+from kernel.process.allowed_folders import open_within
 from kernel.protocol.errors import ModelUnreadable
 
 MAX_FILES: Final = 10_000
@@ -37,7 +38,8 @@ class ModelFolder:
         descriptor = open_within(path, roots, stat.S_ISDIR)
         if descriptor is None:
             raise ModelUnreadable(
-                f"{path.name} is not a folder in one of the allowed folders (models.file_roots)"
+                f"{path.name} is not a folder in one of the allowed folders (models.folders, "
+                "models.file_roots)"
             )
         self.path = path
         self._descriptor = descriptor
@@ -98,7 +100,9 @@ class ModelFolder:
     def _member(self, name: str) -> ModelFile:
         held = self.file(name)
         if held is None:
-            raise ModelUnreadable(f"{name} is not a file in one of the allowed folders (models.file_roots)")
+            raise ModelUnreadable(
+                f"{name} is not a file in one of the allowed folders (models.folders, models.file_roots)"
+            )
         return held
 
     def _names(self) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """Inspects background removers: ONNX files with an image as input and a mask as output."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.inspection_result import InspectionResult, believable_size_px
-from engine_worker.formats.onnx_model import OnnxModel, Place, read_onnx
+from engine_worker.formats.onnx_model import Place, read_onnx
 from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
 
@@ -22,7 +23,12 @@ def describe_background(source: Path | ModelFile) -> InspectionResult:
     model = read_onnx(source)
     if not model.outputs or len(model.inputs) != 1 or not _is_image(model.inputs[0]):
         raise ModelUnreadable(
-            f"this ONNX file takes {_in_words(model)}, not one image (1, 3, height, width): "
+            f"this ONNX file takes {_in_words(model.inputs)}, not one image (1, 3, height, width): "
+            "it is not a background remover"
+        )
+    if not _is_mask(model.outputs[0], model.inputs[0]):
+        raise ModelUnreadable(
+            f"this ONNX file returns {_in_words(model.outputs)}, not a mask (1, 1, height, width): "
             "it is not a background remover"
         )
     if not model.inputs[0].is_float:
@@ -40,16 +46,32 @@ def _is_image(place: Place) -> bool:
     return len(place.shape) == _IMAGE_DIMENSIONS and place.shape[1] in (_COLORS, None)
 
 
+def _is_mask(output: Place, taken: Place) -> bool:
+    """True unless the declared sizes contradict a mask: one number for each pixel of the image. Other
+    networks that take an image return points, classes, or another image."""
+    if not output.shape:
+        return True
+    *counts, height_px, width_px = (None, *output.shape)
+    if len(output.shape) == 1 or any(count not in (1, None) for count in counts):
+        return False
+    if height_px is None or width_px is None:
+        return len(output.shape) > 2 or height_px is width_px
+    taken_height_px, taken_width_px = taken.shape[2:]
+    if taken_height_px is None or taken_width_px is None:
+        return min(height_px, width_px) > 1
+    return height_px * taken_width_px == width_px * taken_height_px
+
+
 def _size_px(place: Place) -> int | None:
     """The side of its square input; None if it accepts any size, or is not a square."""
     height_px, width_px = place.shape[2:]
     return believable_size_px(height_px) if height_px is not None and height_px == width_px else None
 
 
-def _in_words(model: OnnxModel) -> str:
-    if not model.inputs:
+def _in_words(places: Sequence[Place]) -> str:
+    if not places:
         return "nothing"
     return ", ".join(
         "(" + ", ".join("?" if size is None else str(size) for size in place.shape) + ")"
-        for place in model.inputs[:4]
+        for place in places[:4]
     )

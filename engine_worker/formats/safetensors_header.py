@@ -24,10 +24,6 @@ MAX_TENSORS: Final = 100_000
 MAX_NAME_LENGTH: Final = 1_000
 MAX_DIMENSIONS: Final = 8
 
-_BITS: Final = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8}
-"""Types of quantized models, whose numbers make sense only together with scales."""
-_BYTE: Final = 8
-
 DTYPE_BYTES: Final = {
     "F64": 8,
     "F32": 4,
@@ -49,12 +45,19 @@ DTYPE_BYTES: Final = {
     "F8_E5M2FNUZ": 1,
 }
 
+_BYTE: Final = 8
+_QUANTIZED: Final = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8}
+"""Types of quantized models, whose numbers make sense only together with scales."""
+_BITS: Final = {**{dtype: _BYTE * size for dtype, size in DTYPE_BYTES.items()}, **_QUANTIZED}
+
 _LENGTH: Final = Struct("<Q")
+_INCOMPLETE: Final = "wait until it is copied, or get it again"
 _METADATA: Final = "__metadata__"
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One tensor of the file; the offsets are bytes after the header."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One tensor of the file; the offsets are bytes after the header. A header has thousands of them, which
+    can be in no cycle, so the garbage collector need not look at them."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -111,12 +114,12 @@ def read_header(source: Path | ModelFile) -> Header:
 
 def _header_bytes(path: Path, length: bytes, size_bytes: int) -> int:
     if len(length) < _LENGTH.size:
-        raise ModelUnreadable(f"{path.name} is empty or truncated")
+        raise ModelUnreadable(f"{path.name} is empty or truncated: {_INCOMPLETE}")
     announced: int = _LENGTH.unpack(length)[0]
     if announced > MAX_HEADER_BYTES:
         raise ModelUnreadable(f"{path.name} is not a safetensors file: its header is too long")
     if announced > size_bytes - _LENGTH.size:
-        raise ModelUnreadable(f"{path.name} is not a safetensors file, or it is truncated")
+        raise ModelUnreadable(f"{path.name} is not a safetensors file, or it is truncated: {_INCOMPLETE}")
     return announced
 
 
@@ -139,7 +142,7 @@ def _check(header: Header, data_bytes: int) -> int:
     Returns: the number of bytes behind them.
     """
     for name, entry in header.tensors.items():
-        if entry.dtype not in DTYPE_BYTES and entry.dtype not in _BITS:
+        if entry.dtype not in _BITS:
             raise ModelUnreadable(
                 f"{header.path.name} has numbers of an unknown type {entry.dtype!r:.40}: it is quantized, or "
                 "newer than this server"
@@ -152,12 +155,13 @@ def _check(header: Header, data_bytes: int) -> int:
         raise ModelUnreadable(f"{header.path.name} is damaged: its tensors overlap or leave gaps")
     announced = edges[-1][1]
     if announced > data_bytes:
-        raise ModelUnreadable(f"{header.path.name} is truncated: {announced - data_bytes} bytes are missing")
+        missing = f"{announced - data_bytes} bytes are missing"
+        raise ModelUnreadable(f"{header.path.name} is truncated, {missing}: {_INCOMPLETE}")
     return data_bytes - announced
 
 
 def _is_sound(name: str, entry: Entry) -> bool:
-    if len(name) > MAX_NAME_LENGTH or len(entry.shape) > MAX_DIMENSIONS or min(entry.shape, default=0) < 0:
+    shape, (begin, end) = entry.shape, entry.data_offsets
+    if len(name) > MAX_NAME_LENGTH or len(shape) > MAX_DIMENSIONS or (shape and min(shape) < 0):
         return False
-    bits = _BITS.get(entry.dtype, _BYTE * DTYPE_BYTES.get(entry.dtype, 0))
-    return entry.size_bytes * _BYTE == entry.parameters * bits
+    return (end - begin) * _BYTE == math.prod(shape) * _BITS[entry.dtype]

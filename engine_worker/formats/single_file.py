@@ -40,13 +40,30 @@ _KINDS: Final[tuple[tuple[Callable[[Header], bool], Callable[[Header], Inspectio
 _STRANGERS: Final = {
     ("double_blocks.", "single_blocks."): "a Flux model",
     ("joint_blocks.",): "a Stable Diffusion 3 model",
-    ("ip_adapter.", "image_proj."): "an IP-Adapter",
+    ("transformer_blocks.", "single_transformer_blocks."): "a transformer of another model family",
 }
 _UNSUPPORTED: Final = {
+    ("ip_adapter.", "image_proj."): "an IP-Adapter, which is not supported",
+    ("conv_first.", "model.1.sub.", "layers.0.residual_group.", "body.0.weight"): (
+        "an upscaler, which is not supported"
+    ),
+    ("vision_model.", "visual."): "a CLIP vision model, which nothing here uses",
+    (
+        "text_model.",
+        "transformer.text_model.",
+        "transformer.resblocks.",
+        "encoder.block.0.",
+        "model.layers.0.",
+    ): ("a text encoder alone: use a checkpoint, which contains its own"),
+    ("down_blocks.0.motion_modules.", "mid_block.motion_modules."): "a motion module: video is not supported",
+    ("image_encoder.", "mask_decoder."): "a segmentation model, which nothing here uses",
     ("adapter.body.", "adapter.conv_in.", "body.0."): "a T2I adapter: use a ControlNet",
     ("lllite_",): "a ControlNet-LLLite: use a complete ControlNet",
     ("taesd_encoder.", "taesd_decoder.", "decoder.layers."): "a tiny autoencoder: use a complete VAE",
 }
+
+
+_SUPPORTED: Final = "use checkpoints, LoRAs, embeddings, VAEs and ControlNets of SD 1.5 and SDXL"
 
 
 def describe_file(source: Path | ModelFile) -> InspectionResult:
@@ -67,7 +84,7 @@ def describe_file(source: Path | ModelFile) -> InspectionResult:
             raise ModelUnreadable(f"this is {what}")
     if has_prefix(header, "down_blocks."):
         raise ModelUnreadable(f"{name} is a UNet alone, without text encoders: {UNET_ALONE}")
-    raise ModelUnreadable(f"{name} is a safetensors file, but not a supported type of model")
+    raise ModelUnreadable(f"{name} is a safetensors file, but not a supported type of model: {_SUPPORTED}")
 
 
 def _checked(header: Header, inspected: InspectionResult) -> InspectionResult:

@@ -143,14 +143,16 @@ def printable(name: str) -> str:
 
 def _check(place: Place, wanted: Shape) -> None:
     """Raises: ModelUnreadable."""
-    key, entry = printable(place.stored.key), place.entry
+    key, entry = place.stored.key, place.entry
     if entry.dtype not in FLOATS:
         raise ModelUnreadable(
-            f"{key} is stored as {entry.dtype}: quantized models are not supported, use one with fp16, bf16 "
-            "or fp32 weights"
+            f"{printable(key)} is stored as {entry.dtype}: quantized models are not supported, use one with "
+            "fp16, bf16 or fp32 weights"
         )
     if _formed(entry.shape, place.stored.form) != wanted:
-        raise ModelUnreadable(f"{key} has the shape {list(entry.shape)}, which does not fit {list(wanted)}")
+        raise ModelUnreadable(
+            f"{printable(key)} has the shape {list(entry.shape)}, which does not fit {list(wanted)}"
+        )
 
 
 def _formed(shape: Shape, form: Form) -> Shape | None:

@@ -7,7 +7,7 @@ from engine_worker.port import Inputs
 from kernel.protocol.ids import JobId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder
-from kernel.protocol.worker import WorkerReport
+from kernel.protocol.worker import ScanFolders, WorkerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,13 @@ class Inspect:
     source: ModelSource
 
 
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Look through these folders for models, until the next task."""
+
+    order: ScanFolders
+
+
 class ExitCode(IntEnum):
     """The worker's exit status."""
 
@@ -79,6 +86,6 @@ class Exit:
     close_s: float
 
 
-Task = Load | Adjust | Admit | Cancel | Inspect
+Task = Load | Adjust | Admit | Cancel | Inspect | Scan
 """Tasks of the main thread."""
 Action = Send | Task | Exit

@@ -8,9 +8,13 @@ from kernel.protocol.worker import (
     EngineFailed,
     EngineProgress,
     EngineReady,
+    FileScanned,
     ModelFailed,
     ModelInspected,
     ModelProgress,
+    ScanBegun,
+    ScanEnded,
+    ScanProgress,
     WorkerOrder,
 )
 
@@ -59,6 +63,11 @@ class MapMade:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanStopped:
+    """A scan made way for another task before its end; the Manager is not told that it ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """A signal asked this process to stop."""
 
@@ -86,6 +95,7 @@ EngineEvent = (
     | Dropped
 )
 """The events of an engine's loop. Reports that need no decision are sent as they are."""
-FetchEvent = ModelProgress | ModelInspected | ModelFailed
+ScanEvent = ScanBegun | ScanProgress | FileScanned | ScanEnded | ScanStopped
+FetchEvent = ModelProgress | ModelInspected | ModelFailed | ScanEvent
 LifeEvent = Opened | KeyRefused | StopAsked | LoopBroke | DeadlinePassed
 Event = LifeEvent | OrderArrived | EngineEvent | FetchEvent

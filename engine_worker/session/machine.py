@@ -12,7 +12,7 @@ or the Manager is gone. `states.py` has the phases, `jobs.py` the rules of lease
 from typing import Final, assert_never
 
 from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
-from engine_worker.session.actions import Action, Adjust, Exit, Inspect, Load, Send
+from engine_worker.session.actions import Action, Adjust, Exit, Inspect, Load, Scan, Send
 from engine_worker.session.events import (
     DeadlinePassed,
     EngineEvent,
@@ -24,6 +24,8 @@ from engine_worker.session.events import (
     MapMade,
     Opened,
     OrderArrived,
+    ScanEvent,
+    ScanStopped,
     StopAsked,
 )
 from engine_worker.session.heartbeat import Heartbeat, Patience
@@ -58,11 +60,15 @@ from kernel.protocol.worker import (
     Progress,
     Refuse,
     RunJob,
+    ScanEnded,
+    ScanFolders,
     Welcome,
 )
 
 LifeOrder = Welcome | Refuse | Drain | Leave | Pong
-WorkOrder = LoadEngine | AdjustEngine | InspectModel | RunJob | CancelJob | ImageStored | MapStored
+WorkOrder = (
+    LoadEngine | AdjustEngine | InspectModel | ScanFolders | RunJob | CancelJob | ImageStored | MapStored
+)
 
 _DEFAULT_PATIENCE: Final = Patience()
 
@@ -82,6 +88,7 @@ class Session:
         self._previews = Throttle(patience.preview_every_s)
         self._engine: LoadEngine | EngineReady | EngineFailed | None = None
         self._models: set[ModelId] = set()
+        self._scan: ScanFolders | None = None
 
     @property
     def epoch(self) -> Epoch:
@@ -114,6 +121,7 @@ class Session:
         return min([*own, *(time for time in optional if time is not None)])
 
     def _is_empty(self) -> bool:
+        """A scan is not waited for: the Manager asks for it again."""
         return not (self._jobs or self._images or self._models)
 
     def _decide(self, event: Event, now: float) -> list[Action]:
@@ -200,6 +208,8 @@ class Session:
                 return [Adjust(order.max_batch)] if isinstance(self._engine, EngineReady) else []
             case InspectModel():
                 return self._inspect(order)
+            case ScanFolders():
+                return self._begin_scan(order)
             case RunJob():
                 return self._run(Given(order, blobs))
             case _:
@@ -225,6 +235,13 @@ class Session:
             return []
         self._models.add(model_id)
         return [Inspect(order.source)]
+
+    def _begin_scan(self, order: ScanFolders) -> list[Action]:
+        """A worker makes one scan at a time: a repeated order is the one that it obeys already."""
+        if self._scan is not None or not self._takes_work(WorkerRole.FETCH):
+            return []
+        self._scan = order
+        return [Scan(order)]
 
     def _run(self, given: Given) -> list[Action]:
         if not isinstance(self._engine, EngineReady) or not self._takes_work(WorkerRole.ENGINE):
@@ -272,7 +289,12 @@ class Session:
                 self._models.discard(event.model_id)
                 return [Send(event)]
             case _:
-                assert_never(event)
+                return self._on_scan(event)
+
+    def _on_scan(self, event: ScanEvent) -> list[Action]:
+        if isinstance(event, ScanEnded | ScanStopped):
+            self._scan = None
+        return [] if isinstance(event, ScanStopped) else [Send(event)]
 
     def _on_outcome(self, event: Stepped | Previewed | MapMade | ImageMade, now: float) -> list[Action]:
         """Report an outcome, if its job is still wanted; keep images and maps until they are stored."""

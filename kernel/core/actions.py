@@ -14,7 +14,16 @@ from kernel.protocol import client, worker
 from kernel.protocol.enums import GoneReason, WorkerRole
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.model_refs import ModelSource
-from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.rows import (
+    BlobRow,
+    ChangeRow,
+    EngineRow,
+    ImageRow,
+    JobRow,
+    ModelRow,
+    ScannedFile,
+    ScanRow,
+)
 from kernel.protocol.specs import JobSpec
 
 # Saves.
@@ -32,6 +41,20 @@ class NoteModel(Struct, frozen=True):
     """Save a model's row without a change of state. The files that it names are taken out of the trash."""
 
     row: ModelRow
+
+
+class SaveScannedFile(Struct, frozen=True):
+    row: ScannedFile
+
+
+class DropScannedFile(Struct, frozen=True):
+    path: str
+
+
+class SaveScan(Struct, frozen=True):
+    """Remember how far the scan of models.folders is, or how it ended."""
+
+    row: ScanRow
 
 
 class SaveEngine(Struct, frozen=True):
@@ -165,6 +188,9 @@ Save = (
     | SaveModel
     | DropModel
     | NoteModel
+    | SaveScannedFile
+    | DropScannedFile
+    | SaveScan
     | SaveEngine
     | DropEngine
     | DropJob

@@ -88,6 +88,10 @@ class Fetch(Struct, frozen=True):
     """Fetch workers may be launched again."""
 
 
+class Scan(Struct, frozen=True):
+    """models.folders are looked through again."""
+
+
 class Store(Struct, frozen=True):
     """An output that could not be written may be tried again."""
 
@@ -128,6 +132,7 @@ Due = (
     | Retry
     | GiveUp
     | Fetch
+    | Scan
     | Store
     | Claim
     | Housekeeping

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from kernel.protocol import client, worker
 from kernel.protocol.enums import BlobKind, ControlType, GoneReason
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
-from kernel.protocol.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.rows import EngineRow, ImageRow, JobRow, ModelRow, ScannedFile, ScanRow
 from kernel.protocol.status import DeviceStatus
 
 Peer = NewType("Peer", bytes)
@@ -279,6 +279,8 @@ class Snapshot(Struct, frozen=True):
     last_job_seq: int = 0
     paused_since_ms: int | None = None
     devices: tuple[DeviceFact, ...] = ()
+    scanned_files: tuple[ScannedFile, ...] = ()
+    scan: ScanRow = ScanRow()
     lost_images: tuple[ImageId, ...] = ()
     """Images whose files have gone."""
     found_images: tuple[ImageId, ...] = ()

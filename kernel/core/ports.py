@@ -53,5 +53,9 @@ class Limits:
     """The largest input file of a job."""
     min_free_bytes: int = 1 << 30
     max_downloads: int = 2
+    model_folders: tuple[str, ...] = ()
+    """Folders of the owner that are looked through for models."""
+    scan_every_s: float | None = None
+    """None: only when a person asks."""
     with_api: bool = False
     """Run the API as a child process, and restart it when it dies."""

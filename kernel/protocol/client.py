@@ -5,7 +5,7 @@ A client sends `ClientMessage`, the Manager answers with `BrokerReply`. A reques
 again without being done again. The union of a role says which messages that role may send.
 """
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -24,25 +24,12 @@ from kernel.protocol.enums import (
     WaitsFor,
 )
 from kernel.protocol.errors import FieldProblem
-from kernel.protocol.ids import (
-    MAX_INTEGER,
-    Count,
-    EngineId,
-    EventSeq,
-    ImageId,
-    JobId,
-    ModelId,
-    Ticket,
-    WorkerId,
-)
+from kernel.protocol.ids import Count, EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
 from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
 from kernel.protocol.status import Status
-from kernel.protocol.values import DurationS, Name, Note, Sha256, Tags, Uri
-
-MAX_DELETED: Final = 200
-"""Images that one DeleteImages can name."""
+from kernel.protocol.values import MAX_DELETED, DurationS, Name, Note, Priority, Sha256, Tags, Uri
 
 # Asks: requests that change something.
 
@@ -82,6 +69,10 @@ class PruneModels(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Remove stored files of models that were deleted without their files."""
 
     dry_run: bool = False
+
+
+class ScanModels(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Look through models.folders for new, changed, moved and lost models, now."""
 
 
 class CreateEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -131,10 +122,6 @@ class ResumeQueue(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """End a pause of one engine's queue, or the pause of all."""
 
     engine_id: EngineId | None = None
-
-
-Priority = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
-"""Jobs with a higher one go first."""
 
 
 class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -240,6 +227,7 @@ ApiAsk = (
     | DeleteModel
     | RetryModel
     | PruneModels
+    | ScanModels
     | CreateEngine
     | EditEngine
     | StartEngine

@@ -301,6 +301,8 @@ class ChangeKind(StrEnum):
     IMAGE = "image"
     QUEUE = "queue"
     """The queues of all engines together: paused or running."""
+    SCAN = "scan"
+    """The scan of models.folders: running or ended."""
 
 
 class Phase(StrEnum):

@@ -165,6 +165,12 @@ class ModelNotReady(Conflict):
     code = "model_not_ready"
 
 
+class NoModelFolders(Conflict):
+    """There is nothing to scan: list your folders in models.folders, then restart the server."""
+
+    code = "no_model_folders"
+
+
 class ModelMissing(Conflict):
     """The request names an unknown model: register it first, or name another one."""
 
@@ -279,6 +285,18 @@ class ModelLost(ModelUnreadable):
     """The model files are missing: put them back, or retry the model."""
 
     code = "model_lost"
+
+
+class ModelDuplicate(ModelUnreadable):
+    """The file is a copy of one that is registered."""
+
+    code = "model_duplicate"
+
+
+class ModelDeleted(ModelUnreadable):
+    """A person deleted the model of this file, which is not registered again by itself."""
+
+    code = "model_deleted"
 
 
 class DownloadFailed(SpoonError):

@@ -51,6 +51,45 @@ class ModelRow(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     """Of its inspection."""
     preparation: Preparation | None = None
+    thumbnail: str | None = None
+    """The path of the image beside its file in one of models.folders."""
+
+
+class ScannedFile(Struct, frozen=True):
+    """A file in one of models.folders, or a folder that is one model, as it was last read."""
+
+    path: str
+    stamp: int
+    """Changes with the file; 0: the file has gone, but its model is kept."""
+    mark: str
+    """The same for files with the same content; empty: not known."""
+    model_id: ModelId | None = None
+    code: str | None = None
+    """Why it cannot be used; then the reason in words."""
+    reason: str | None = None
+
+
+class ScanRow(Struct, frozen=True, kw_only=True):
+    """The last scan of models.folders. It runs, if it has begun and not ended."""
+
+    began_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    files: int = 0
+    """That may be models, as listed at its beginning."""
+    to_read: int = 0
+    read: int = 0
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    gone: int = 0
+    absent: tuple[str, ...] = ()
+    """Folders that could not be read."""
+    error: str | None = None
+    """Why it ended early."""
+
+    @property
+    def is_running(self) -> bool:
+        return self.began_at_ms is not None and self.ended_at_ms is None
 
 
 class EngineRow(Struct, frozen=True):

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -26,6 +26,10 @@ _HUB: Final = re.compile(
 _REPO: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
 _UPLOAD: Final = re.compile(r"upload:(?P<upload>[0-9a-f]{32})/(?P<name>[^/\0]{1,255})")
 _STORED_NAME: Final = re.compile(r"files/[0-9a-f]{64}\.(safetensors|onnx)|trees/[0-9a-f]{64}")
+_SUFFIXES: Final = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".onnx"})
+_CACHED: Final = "models--"
+_OF_EVERY_FOLDER: Final = ("diffusion_pytorch_model", "pytorch_lora_weights", "adapter_model", "model")
+"""Files that programs name alike, in folders with names."""
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\]")
 
@@ -104,6 +108,28 @@ def local_path(uri: str) -> Path | None:
         return None
     name = os.fsdecode(unquote_to_bytes(slash + path))
     return None if "\0" in name else Path(name)
+
+
+def path_uri(path: str) -> str:
+    """The URI of a model that is used in place, at an absolute path."""
+    return Path(path).as_uri()
+
+
+def name_of_path(path: str) -> str:
+    """The name that people know a model by: of its file without the suffix, or of its folder. That of a
+    download cache, `models--owner--name/snapshots/COMMIT`, is `owner/name`."""
+    parts = path.split("/")
+    if stem_of(parts[-1]) in _OF_EVERY_FOLDER:
+        return name_of_path(path.rpartition("/")[0])
+    if parts[-2:-1] == ["snapshots"] and parts[-3].startswith(_CACHED):
+        return parts[-3].removeprefix(_CACHED).replace("--", "/")
+    return stem_of(parts[-1])
+
+
+def stem_of(name: str) -> str:
+    """A file's name without the suffix of a model."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name
 
 
 def upload_of(uri: str) -> str | None:

@@ -67,7 +67,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     model_type: ModelType
     model_base: ModelBase | None = None
     variant: Variant | None = None
-    sha256: str
+    sha256: str | None = None
+    """None, if only the headers were read."""
     size_bytes: Count
     memory_bytes: Count
     """The weights alone, in their stored precision."""

@@ -22,6 +22,8 @@ MAX_LIFE_S: Final = 3_155_760_000.0
 MAX_MODELS: Final = 32
 """LoRAs, embeddings or ControlNets of one engine or job."""
 MAX_REMOVERS: Final = 8
+MAX_DELETED: Final = 200
+"""Images that one DeleteImages can name."""
 
 _SHA256: Final = "^[0-9a-fA-F]{64}$"
 _DEVICE: Final = "^(auto|cpu|cuda:[0-9]{1,3})$"
@@ -55,6 +57,8 @@ Steps = Annotated[int, Meta(ge=1, le=10_000)]
 GuidanceScale = Annotated[float, Meta(ge=0, le=100)]
 """In use up to about 30; beyond a few hundred, float16 overflows and every pixel is NaN."""
 SidePx = Annotated[int, Meta(ge=64, le=MAX_SIDE_PX, multiple_of=PIXELS_PER_LATENT)]
+Priority = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+"""Jobs with a higher one go first."""
 Seed = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 ImageCount = Annotated[int, Meta(ge=1, le=10_000)]
 Strength = Annotated[float, Meta(ge=0, le=1)]

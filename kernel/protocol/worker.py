@@ -50,6 +50,15 @@ class InspectModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     source: ModelSource
 
 
+class ScanFolders(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Look through these folders for models, and report ScanBegun, then ScanProgress and FileScanned for each
+    file that is not known, then ScanEnded."""
+
+    folders: tuple[str, ...]
+    known: tuple[int, ...] = ()
+    """The stamps of files that need not be read again."""
+
+
 class RunJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Make these images from the message's blobs, and report under this lease."""
 
@@ -99,6 +108,7 @@ WorkerOrder = (
     | LoadEngine
     | AdjustEngine
     | InspectModel
+    | ScanFolders
     | RunJob
     | CancelJob
     | ImageStored
@@ -180,6 +190,47 @@ class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     model_id: ModelId
     code: str
     text: str
+
+
+class ScanBegun(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The folders were listed; their unknown files are read now."""
+
+    files: Count
+    """Files and folders that may be models."""
+    unknown: Count
+    """Those that are not known, each reported by one FileScanned."""
+    gone: tuple[int, ...] = ()
+    """Known stamps that no file has any more."""
+    absent: tuple[str, ...] = ()
+    """Those of the order's folders that cannot be read."""
+
+
+class ScanProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """This file is read now: if the worker dies, it is to blame."""
+
+    path: str
+    stamp: Count
+    """As in FileScanned."""
+
+
+class FileScanned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A file, or a folder that is one model, was read: it can be used, or `code` and `text` say why not."""
+
+    path: str
+    stamp: Count
+    """A number made of its path, size, time of change and inode, and those of the files beside it."""
+    mark: str = ""
+    """A digest of its header and of samples of its content: the same for a copy. Empty: it has none."""
+    fingerprint: Fingerprint | None = None
+    """Without a sha256, which takes reading it all."""
+    thumbnail: str | None = None
+    """The path of the image beside it."""
+    code: str = ""
+    text: str = ""
+
+
+class ScanEnded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Every unknown file was reported."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -273,6 +324,10 @@ WorkerReport = (
     | ModelProgress
     | ModelInspected
     | ModelFailed
+    | ScanBegun
+    | ScanProgress
+    | FileScanned
+    | ScanEnded
     | Accepted
     | Progress
     | Preview
@@ -300,5 +355,16 @@ EngineReport = (
     | Goodbye
 )
 """The messages that the role `engine` may send."""
-FetchReport = Hello | Ping | ModelProgress | ModelInspected | ModelFailed | Goodbye
+FetchReport = (
+    Hello
+    | Ping
+    | ModelProgress
+    | ModelInspected
+    | ModelFailed
+    | ScanBegun
+    | ScanProgress
+    | FileScanned
+    | ScanEnded
+    | Goodbye
+)
 """The messages that the role `fetch` may send."""

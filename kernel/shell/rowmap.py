@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import asdict, fields, replace
 
 from kernel.protocol import client
-from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow, ScannedFile, ScanRow
 from kernel.protocol.specs import JobSpec
 
 SqlValue = None | int | float | bytes | str
@@ -62,7 +62,11 @@ def engine_bindings(row: EngineRow) -> Bindings:
     }
 
 
-def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
+def scan_bindings(row: ScanRow) -> Bindings:
+    return asdict(row) | {"absent": to_json(row.absent)}
+
+
+def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow | ScannedFile | ScanRow]) -> list[str]:
     """The columns, which the queries select in the order of the row's fields."""
     return [field.name for field in fields(kind)]
 
@@ -70,6 +74,8 @@ def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
 _MODEL_COLUMNS: Final = _names(ModelRow)
 _JSON_OF_A_MODEL: Final = frozenset({*_LISTS_OF_A_MODEL, "memory", "preparation"})
 _ENGINE_COLUMNS: Final = _names(EngineRow)
+_SCANNED_COLUMNS: Final = _names(ScannedFile)
+_SCAN_COLUMNS: Final = _names(ScanRow)
 _JOB_COLUMNS: Final = _names(JobRow)
 _IMAGE_COLUMNS: Final = _names(ImageRow)
 
@@ -83,6 +89,14 @@ def model_row(row: SqlRow) -> ModelRow:
     """Raises: msgspec.ValidationError, if the database has a value that this version does not know."""
     values = _decoded(_MODEL_COLUMNS, row, _JSON_OF_A_MODEL)
     return msgspec.convert(values, ModelRow)
+
+
+def scanned_file(row: SqlRow) -> ScannedFile:
+    return msgspec.convert(dict(zip(_SCANNED_COLUMNS, row, strict=True)), ScannedFile)
+
+
+def scan_row(row: SqlRow) -> ScanRow:
+    return msgspec.convert(_decoded(_SCAN_COLUMNS, row, frozenset({"absent"})), ScanRow)
 
 
 def engine_row(row: SqlRow) -> EngineRow:

@@ -9,7 +9,7 @@ from kernel.core.events import Facts, Prunable, Snapshot, StoredReply
 from kernel.protocol import client
 from kernel.protocol.enums import BlobKind, GoneReason, InputKind, JobState
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId
-from kernel.protocol.rows import ImageRow, JobRow
+from kernel.protocol.rows import ImageRow, JobRow, ScanRow
 from kernel.protocol.specs import JobSpec
 from kernel.shell import rowmap
 from kernel.shell.file_thread import InputToRead
@@ -106,6 +106,8 @@ class StateReader:
             stored_blobs={job_id: frozenset(kinds) for job_id, kinds in blobs.items()},
             last_change=EventSeq(self._number("last_change")),
             last_job_seq=self._number("last_job_seq"),
+            scanned_files=tuple(map(rowmap.scanned_file, self._rows("scanned_files"))),
+            scan=next(map(rowmap.scan_row, self._rows("scan")), ScanRow()),
             paused_since_ms=self._execute(self._sql["meta"], ("paused_since_ms",)).get or None,
         )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 import apsw
+from msgspec.structs import astuple
 
 from kernel.core import actions
 from kernel.process.log import line
@@ -171,6 +172,8 @@ class Store:
                 self._save_blob(save)
             case actions.SaveModel() | actions.DropModel() | actions.NoteModel() | actions.SaveEngine():
                 self._save_setup(save)
+            case actions.SaveScannedFile() | actions.DropScannedFile() | actions.SaveScan():
+                self._save_scan(save)
             case actions.DropEngine() | actions.DropJob() | actions.ForgetOld():
                 self._drop(save)
             case _:
@@ -237,6 +240,17 @@ class Store:
                 self._run("drop_model", (model_id,))
             case actions.SaveEngine(row):
                 self._run("save_engine", rowmap.engine_bindings(row))
+            case _:
+                assert_never(save)
+
+    def _save_scan(self, save: actions.SaveScannedFile | actions.DropScannedFile | actions.SaveScan) -> None:
+        match save:
+            case actions.SaveScannedFile(row):
+                self._run("save_scanned_file", astuple(row))
+            case actions.DropScannedFile(path):
+                self._run("drop_scanned_file", (path,))
+            case actions.SaveScan(row):
+                self._run("save_scan", rowmap.scan_bindings(row))
             case _:
                 assert_never(save)
 

@@ -1,18 +1,17 @@
 """Models, newest first."""
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import quote
 
 from kernel.protocol.enums import ModelBase, ModelState, ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.rows import ModelRow
+from kernel.protocol.rows import ModelRow, ScannedFile, ScanRow
 from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader, SqlValue
+from kernel.views.rows import Total
 
 MOST_CALLED: Final = 100
-_SUFFIXES: Final = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,18 @@ def models_called(reader: Reader, model_type: ModelType, name: str, stem: str, d
     return reader.all("models_called", ModelRow, values)
 
 
-def stem_of(name: str) -> str:
-    """A file's name without the suffix of a model."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name
+def last_scan(reader: Reader) -> ScanRow:
+    """The last scan; one that has not begun, if there was none."""
+    return reader.one("last_scan", ScanRow, {}) or ScanRow()
+
+
+def count_unusable(reader: Reader) -> int:
+    """Files of which there is no usable model."""
+    found = reader.one("count_unusable", Total, {})
+    return 0 if found is None else found.count
+
+
+def list_unusable(reader: Reader, limit: int, after: str | None = None) -> Page[ScannedFile]:
+    """A page of those files by path; the cursor is a path."""
+    values: dict[str, SqlValue] = {"after": after or "", "limit": limit + 1}
+    return page_of(reader.all("unusable", ScannedFile, values), limit, lambda row: row.path)

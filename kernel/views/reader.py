@@ -32,7 +32,17 @@ MOST_IDLE: Final = 4
 CACHE_KIB: Final = 512
 """Page cache of each connection; the system caches the file as well."""
 JSON_COLUMNS: Final = frozenset(
-    {"spec", "tags", "trigger_words", "found_words", "memory", "preparation", "image_ids", "warnings"}
+    {
+        "spec",
+        "tags",
+        "trigger_words",
+        "found_words",
+        "memory",
+        "preparation",
+        "image_ids",
+        "warnings",
+        "absent",
+    }
 )
 """Columns with JSON text, which is decoded before the row is converted."""
 

@@ -78,6 +78,7 @@ def at_home(server_with_api: Server) -> Server:
         (weights / f"{name}.safetensors").symlink_to(shipped(model).path)
     canny = shipped("canny-sd").path / "diffusion_pytorch_model.safetensors"
     (weights / "edges.safetensors").symlink_to(canny)
+    server_with_api.configure(models='folders = ["weights"]')
     server_with_api.start()
     return server_with_api
 

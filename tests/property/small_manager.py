@@ -48,6 +48,7 @@ from tests.integration.kernel.surprised import nothing_unexpected
 from tests.unit.core.samples import device
 
 CORRELATION = bytes(range(16))
+LIMITS = Limits(model_folders=("/srv/models",))
 DEVICES = (device("cpu", 64 * 10**9),)
 OF_THE_MOMENT = {"now", "id_source", "limits", "devices", "looked_at_s"}
 """What of the memory an event may change though nothing comes of it."""
@@ -173,7 +174,7 @@ class SmallManager:
             blamed=dict(self.unexpected.blamed),
             is_stopping=self.unexpected.is_stopping,
         )
-        self.broker = kind(snapshot, Limits(), clock.RandomIdSource(), self.now())
+        self.broker = kind(snapshot, LIMITS, clock.RandomIdSource(), self.now())
         looks = (self.now, lambda: DEVICES, FullShelves(), none_absent)
         self.loop = Loop(
             self.broker, self.store, self.state_reader, None, self.effects, *looks, self.unexpected

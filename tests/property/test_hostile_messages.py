@@ -100,13 +100,20 @@ def with_work():
     fetcher = manager.newest(WorkerRole.FETCH)
     manager.say(fetcher, wire.ModelInspected(model_id=ids["model"], fingerprint=fingerprint()))
     assert manager.broker.world.models[ids["model"]].status is ModelState.READY
+    manager.tell(client.ScanModels())
+    scanner = manager.newest(WorkerRole.FETCH)
     ids["other"] = manager.tell(register("other")).model_id
     ids["engine"] = manager.tell(client.CreateEngine(spec=spec(checkpoint=ids["model"]))).engine_id
     worker = manager.newest(WorkerRole.ENGINE)
     manager.say(worker, wire.EngineReady(engine_id=ids["engine"], device="cpu", memory_bytes=1, capacity=1))
     accepted = [manager.tell(submit(ids["engine"], width_px=64, height_px=64, count=2)) for _ in range(3)]
     ids["job"], ids["image"] = accepted[0].job_id, accepted[0].image_ids[1]
-    return manager, ids, {"fetch": fetcher, "engine": worker}
+    return manager, ids, {"fetch": fetcher, "scan": scanner, "engine": worker}
+
+
+def role_of(name):
+    """The worker that reports this."""
+    return "scan" if "Scan" in name else "fetch" if "Model" in name else "engine"
 
 
 def places(value, found):
@@ -152,7 +159,7 @@ def test_nothing_that_a_peer_says_gets_the_loop_out_of_step(story):
         if name.startswith("ClientMessage"):
             ask(manager, role, frames)
         else:
-            who = workers["fetch" if "Model" in name or seconds == 7 else "engine"]
+            who = workers["fetch" if seconds == 7 else role_of(name)]
             manager.hear_worker(who, frames)
             manager.settle()
         if seconds == 12:
@@ -191,7 +198,7 @@ def say(manager, workers, name, body):
     """Somebody says this; a no writes nothing."""
     frames = [codec.encode(client.GetStatus(), CORRELATION)[0], body]
     if name.startswith("WorkerReport"):
-        manager.hear_worker(workers["fetch" if "Model" in name else "engine"], frames)
+        manager.hear_worker(workers[role_of(name)], frames)
     else:
         changes = manager.changes()
         replies = manager.hear_client("admin", frames)
@@ -231,7 +238,7 @@ def test_every_message_is_taken_as_it_is(name):
             getattr(reply, "code", "") == "bad_message" for reply in manager.hear_client("admin", frames)
         )
     else:
-        who = workers["fetch" if "Model" in name else "engine"]
+        who = workers[role_of(name)]
         assert manager.hear_worker(who, frames)
     manager.settle()
     assert manager.unexpected.count == 0

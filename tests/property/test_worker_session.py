@@ -28,6 +28,7 @@ from kernel.protocol.worker import (
     Preview,
     Progress,
     RunJob,
+    ScanFolders,
 )
 from tests.unit.worker.orders import EPOCH, job
 from tests.unit.worker.story import Story, control_map, picture
@@ -117,6 +118,10 @@ class WorkerLife(RuleBasedStateMachine):
         self.counter += 1
         order = RunJob(attempt=1, lease=Lease(self.counter), order=job(job_id))
         assert self.story.order(order, Epoch(epoch)) == []
+
+    @rule()
+    def order_what_only_fetch_workers_do(self) -> None:
+        assert self.story.order(ScanFolders(folders=("/models",))) == []
 
     @precondition(lambda self: self.counter >= JOBS_BEFORE_LEAVING)
     @rule()

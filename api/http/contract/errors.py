@@ -45,6 +45,12 @@ class NoSuchPath(NotFound):
     code = "no_such_path"
 
 
+class NoThumbnail(NotFound):
+    """There is no image beside the model's file that can be shown."""
+
+    code = "no_thumbnail"
+
+
 class NoSuchInput(NotFound):
     """The image has no such input."""
 

@@ -113,6 +113,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """The commit of the repository that it was taken from."""
     warnings: tuple[str, ...]
     """What its inspection found that you should know, although the model can be used."""
+    thumbnail: str | None
+    """Where to get the image that is beside its file."""
     created_at: datetime
 
 
@@ -203,6 +205,7 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         native_size=row.native_size_px,
         revision=row.revision,
         warnings=row.warnings,
+        thumbnail=None if row.thumbnail is None else f"/v1/models/{row.model_id}/thumbnail",
         created_at=moment(row.created_at_ms),
     )
 

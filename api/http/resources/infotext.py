@@ -25,7 +25,8 @@ from kernel.protocol.error_texts import in_words
 from kernel.protocol.errors import InvalidField, wrong_field
 from kernel.protocol.prompts import fault_of_length
 from kernel.protocol.rows import ModelRow
-from kernel.views.models import models_called, stem_of
+from kernel.protocol.sources import stem_of
+from kernel.views.models import models_called
 from kernel.views.reader import Reader
 
 TIMES: Final = 2

@@ -22,11 +22,12 @@ from kernel.protocol.errors import EngineNotFound, FieldProblem, ImageNotFound, 
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.prompts import lora_tags
 from kernel.protocol.rows import BlobRow
+from kernel.protocol.sources import stem_of
 from kernel.protocol.specs import JobSpec
 from kernel.views.engines import find_engine
 from kernel.views.images import find_image
 from kernel.views.jobs import find_blob
-from kernel.views.models import models_called, stem_of
+from kernel.views.models import models_called
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
 

@@ -84,20 +84,20 @@ class Models:
 
     def show(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
         """With `wait`, as soon as it is ready or in error."""
-        wait_s, row = self._wait_query.read(req).wait, self._find(model_id)
+        wait_s, row = self._wait_query.read(req).wait, self.find(model_id)
         self._answer(req, resp, row.model_id, wait_s, 200, open_status=200)
 
     def retry(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
         """202; with `wait` 200 once it is ready or in error again."""
         wait_s, key = self._wait_query.read(req).wait, read_key(req)
-        ask = RetryModel(model_id=self._find(model_id).model_id)
+        ask = RetryModel(model_id=self.find(model_id).model_id)
         self._waiting.check_room(wait_s)
         accepted = self._bus.ask(ask, ModelAccepted, key)
         self._answer(req, resp, accepted.model_id, wait_s, 200 if wait_s else 202)
 
     def delete(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
         files = self._delete_query.read(req).files
-        self._bus.ask(DeleteModel(model_id=self._find(model_id).model_id, files=files), Done)
+        self._bus.ask(DeleteModel(model_id=self.find(model_id).model_id, files=files), Done)
         send_nothing(resp)
 
     def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -119,7 +119,7 @@ class Models:
         """`status`: once there is nothing to wait for; `open_status`: until then."""
 
         def look(resp: falcon.Response, is_last: bool) -> bool:
-            row = self._find(model_id)
+            row = self.find(model_id)
             is_open = row.status is ModelState.DOWNLOADING
             if is_open and not is_last:
                 return False
@@ -130,7 +130,8 @@ class Models:
 
         self._waiting.answer(req, resp, model_id, wait_s, look)
 
-    def _find(self, model: str) -> ModelRow:
+    def find(self, model: str) -> ModelRow:
+        """By id or name. Raises: ModelNotFound; NameAmbiguous."""
         row = find_model(self._reader, ModelId(model))
         named = [row] if row is not None else models_named(self._reader, model, MAX_NAMED)
         if not named:

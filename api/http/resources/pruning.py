@@ -12,9 +12,9 @@ from api.http.contract.responses import send
 from api.http.contract.search_query import SearchFilters, check_search, search_of
 from api.http.contract.validation_errors import ValidationErrors
 from api.port import BusPort
-from kernel.protocol.client import MAX_DELETED, DeleteImages, ImagesPruned, PruneImages
+from kernel.protocol.client import DeleteImages, ImagesPruned, PruneImages
 from kernel.protocol.ids import Count, EngineId
-from kernel.protocol.values import DurationS, Tag
+from kernel.protocol.values import MAX_DELETED, DurationS, Tag
 from kernel.views.images import ImageFilter, count_images, list_images
 from kernel.views.page import Order
 from kernel.views.reader import Reader

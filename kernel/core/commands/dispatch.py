@@ -28,6 +28,7 @@ _Setup = (
     | client.RetryModel
     | client.DeleteModel
     | client.PruneModels
+    | client.ScanModels
     | client.CreateEngine
     | client.EditEngine
     | client.StartEngine
@@ -122,6 +123,8 @@ def _change_setup(world: World, ask: _Setup, facts: Facts) -> client.SingleReply
             return model_commands.delete(world, ask)
         case client.PruneModels():
             return model_commands.prune(world, ask, facts)
+        case client.ScanModels():
+            return model_commands.scan(world, ask)
         case client.CreateEngine():
             return engine_commands.create(world, ask)
         case client.EditEngine():

@@ -3,9 +3,11 @@
 from itertools import islice
 from typing import Final
 
+from msgspec.structs import replace
+
 from kernel.core import actions
 from kernel.core.events import Facts
-from kernel.core.models import fetching, missing_files, model_files
+from kernel.core.models import fetching, missing_files, model_files, scanning
 from kernel.core.state import transitions
 from kernel.core.state.world import World
 from kernel.protocol import client
@@ -15,6 +17,7 @@ from kernel.protocol.errors import (
     IllegalMove,
     ModelInUse,
     ModelNotFound,
+    NoModelFolders,
     ShuttingDown,
     wrong_field,
 )
@@ -29,7 +32,8 @@ MOST_NAMED: Final = 3
 
 
 def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
-    """Register a model and have it fetched; the same source again returns the model that is there.
+    """Register a model and have it fetched; the same source again returns the model that is there. One that a
+    scan has found is told what a person knows of it.
 
     Raises: InvalidField, for a control type on a model that is not a ControlNet, or a preparation on one that
     is not a background remover; ShuttingDown; DiskFull.
@@ -38,6 +42,9 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
     for row in world.models.values():
         if _is_same_recipe(row, ask) and control_type in (None, row.control_type):
             return client.ModelAccepted(model_id=row.model_id, status=row.status, created=False)
+    if (found := scanning.found_at(world, ask.uri)) is not None and _can_be(found, ask):
+        transitions.note_model(world, _told(found, ask, control_type))
+        return client.ModelAccepted(model_id=found.model_id, status=found.status, created=False)
     _check_can_fetch(world, ask.uri)
     row = ModelRow(
         model_id=ModelId(world.id_source.id()),
@@ -56,6 +63,7 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
         preparation=_preparation(ask),
     )
     transitions.add_model(world, row)
+    scanning.registered(world, row)
     world.models_to_inspect[row.model_id] = 0
     fetching.tend(world)
     return client.ModelAccepted(model_id=row.model_id, status=row.status)
@@ -87,15 +95,34 @@ def _control_type(ask: client.RegisterModel) -> ControlType | None:
         if ask.control_type is not None:
             raise wrong_field("control_type", f"only for models of type controlnet, not {ask.model_type}")
         return None
-    names = f"{ask.name} {ask.uri.rpartition('/')[2]}".lower()
-    named = [control_type for control_type in ControlType if control_type in names]
-    return ask.control_type or (named[0] if len(named) == 1 else None)
+    return ask.control_type or fetching.control_type_named(ask.model_type, ask.name, ask.uri)
 
 
 def _preparation(ask: client.RegisterModel) -> Preparation | None:
     if ask.preparation is not None and ask.model_type is not ModelType.BACKGROUND:
         raise wrong_field("preparation", f"only for models of type background, not {ask.model_type}")
     return ask.preparation
+
+
+def _can_be(row: ModelRow, ask: client.RegisterModel) -> bool:
+    """True if nothing that is said of a model contradicts what was found in its file."""
+    is_of_base = ask.model_base is None or row.model_base in (None, ask.model_base)
+    is_same = row.model_type is ask.model_type and is_of_base and ask.variant in (None, row.variant)
+    return is_same and ask.sha256 is None and row.status is ModelState.READY
+
+
+def _told(row: ModelRow, ask: client.RegisterModel, control_type: ControlType | None) -> ModelRow:
+    """A model that a scan has found, with what a person says of it."""
+    return replace(
+        row,
+        name=ask.name,
+        tags=ask.tags,
+        trigger_words=ask.trigger_words,
+        model_base=row.model_base or ask.model_base,
+        declared_base=ask.model_base,
+        control_type=control_type or row.control_type,
+        preparation=_preparation(ask) or row.preparation,
+    )
 
 
 def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
@@ -130,6 +157,7 @@ def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
     _check_engines(world, row.model_id)
     _check_jobs(world, row.model_id)
     transitions.drop_model(world, row)
+    scanning.forget(world, row.model_id)
     model_files.trash(world, row, files=ask.files)
     fetching.abandon(world, row)
     return client.Done()
@@ -146,6 +174,19 @@ def prune(world: World, ask: client.PruneModels, facts: Facts) -> client.SingleR
         for kept in orphans:
             world.act(actions.TrashFile(actions.Folder.MODELS, kept.name, world.now.unix_ms))
     return client.ModelsPruned(models=len(orphans), size_bytes=sum(kept.size_bytes for kept in orphans))
+
+
+def scan(world: World, ask: client.ScanModels) -> client.SingleReply:
+    """Look through models.folders now.
+
+    Raises: NoModelFolders; ShuttingDown.
+    """
+    if not world.limits.model_folders:
+        raise NoModelFolders
+    if world.phase is not Phase.RUNNING:
+        raise ShuttingDown
+    scanning.want(world)
+    return client.Done()
 
 
 def _check_engines(world: World, model_id: ModelId) -> None:

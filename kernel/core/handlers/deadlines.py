@@ -7,7 +7,7 @@ from kernel.core.admission import engine_admission, reconcile
 from kernel.core.handlers import manager_lifecycle, worker_exit
 from kernel.core.images import downloads, housekeeping
 from kernel.core.lifecycle import engines, jobs, workers
-from kernel.core.models import fetching
+from kernel.core.models import fetching, scanning
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Worker, World
 from kernel.protocol.ids import EngineId
@@ -47,6 +47,8 @@ def _serve(world: World, item: due.Due) -> None:
             _serve_engine(world, engine_id, item)
         case due.Fetch():
             fetching.tend(world)
+        case due.Scan():
+            scanning.want(world)
         case due.Store(output_id):
             world.act(actions.StoreAgain(output_id))
         case due.Claim(image_id, ticket):

@@ -9,7 +9,7 @@ from kernel.core.admission import memory_ledger, reconcile
 from kernel.core.events import ApiExited, Snapshot
 from kernel.core.images import housekeeping
 from kernel.core.lifecycle import api_process, engines, jobs, workers
-from kernel.core.models import fetching, missing_files
+from kernel.core.models import fetching, missing_files, scanning
 from kernel.core.state import transitions
 from kernel.core.state.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.state.world import Engine, Job, World
@@ -33,6 +33,8 @@ def restore(world: World, snapshot: Snapshot) -> None:
     world.blamed, world.api_process.is_running = snapshot.blamed, snapshot.has_api_process
     world.phase = Phase.DRAINING if snapshot.is_stopping else Phase.RUNNING
     world.models = {row.model_id: row for row in snapshot.models}
+    world.scanned_files = {row.path: row for row in snapshot.scanned_files}
+    world.scan.row = snapshot.scan
     for row in snapshot.engines:
         world.engines[row.engine_id] = Engine(row)
         if row.name is not None:
@@ -78,6 +80,7 @@ def start(world: World) -> None:
     housekeeping.start_sweep(world)
     if world.limits.with_api and not world.api_process.is_running and world.phase is Phase.RUNNING:
         api_process.launch(world)
+    scanning.start(world)
     fetching.tend(world)
     for engine in list(world.engines.values()):
         reconcile.reconcile_engine(world, engine)

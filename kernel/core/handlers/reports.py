@@ -7,7 +7,7 @@ from kernel.core.admission import reconcile
 from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
 from kernel.core.images import storing
 from kernel.core.lifecycle import engines, jobs, workers
-from kernel.core.models import fetching
+from kernel.core.models import fetching, scanning
 from kernel.core.state import blobs
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Slot, Worker, World
@@ -44,7 +44,9 @@ def _greet(world: World, worker: Worker, hello: wire.Hello) -> None:
     except NotPermitted as error:
         world.act(actions.Order(worker.worker_id, wire.Refuse(code=error.code, text=error.detail)))
         return
-    if worker.engine_id is None:
+    if worker.is_scanning:
+        scanning.greeted(world, worker)
+    elif worker.engine_id is None:
         fetching.tend(world)
     else:
         reconcile.reconcile_engine(world, world.engines[worker.engine_id])
@@ -63,6 +65,10 @@ def _take(world: World, worker: Worker, event: Reported) -> None:
             fetching.inspected(world, worker, report)
         case wire.ModelFailed() as report if worker.role is WorkerRole.FETCH:
             fetching.failed(world, worker, report)
+        case (wire.ScanBegun() | wire.ScanProgress() | wire.FileScanned() | wire.ScanEnded()) as report if (
+            worker.is_scanning
+        ):
+            scanning.reported(world, worker, report)
         case wire.EngineProgress() as report:
             _loading(world, worker, report)
         case (wire.EngineReady() | wire.EngineFailed()) as report:

@@ -8,7 +8,7 @@ import msgspec
 from kernel.core import due
 from kernel.core.admission import reconcile
 from kernel.core.lifecycle import engines, jobs, workers
-from kernel.core.models import fetching
+from kernel.core.models import fetching, scanning
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
 from kernel.protocol.enums import EngineState, Phase
@@ -35,6 +35,9 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
     is_asked_for = worker.state is WorkerState.DRAINING and was_idle and not worker.has_quit
     is_crash = worker.is_to_blame and not is_asked_for
     workers.forget(world, worker)
+    if worker.is_scanning:
+        scanning.lost(world, worker, reason, is_crash=is_crash)
+        return
     if worker.engine_id is None:
         fetching.lost(world, worker, reason, is_crash=is_crash)
         return

@@ -1,5 +1,6 @@
 """Fetches models with a small pool of fetch workers, launched on demand."""
 
+from itertools import islice
 from typing import Final
 
 from msgspec.structs import replace
@@ -14,11 +15,12 @@ from kernel.core.state.world import Worker, World
 from kernel.core.validation import worker_texts
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.enums import ModelState, Phase, WorkerRole
+from kernel.protocol.enums import ControlType, ModelState, ModelType, Phase, WorkerRole
 from kernel.protocol.errors import BadMessage, DownloadFailed, NotPermitted, WorkerCrashed
 from kernel.protocol.ids import ModelId
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import is_local, is_stored_name
+from kernel.protocol.specs import Fingerprint
 
 MAX_LOCAL: Final = 2
 """Local models inspected at once, beside the downloads, so that none waits for a slow site."""
@@ -34,7 +36,11 @@ def tend(world: World) -> None:
     """Give each waiting model to a fetch worker, and launch one if there is none."""
     if world.phase is not Phase.RUNNING or due.Fetch() in world.timers:
         return
-    pool = [w for w in world.workers.values() if w.role is WorkerRole.FETCH and not w.is_asked_to_leave]
+    pool = [
+        w
+        for w in world.workers.values()
+        if w.role is WorkerRole.FETCH and not w.is_asked_to_leave and not w.is_scanning
+    ]
     waiting = _eligible_models(world)
     for worker in pool:
         if worker.state is WorkerState.READY and worker.model_id is None:
@@ -48,7 +54,8 @@ def tend(world: World) -> None:
 
 
 def _eligible_models(world: World) -> list[ModelId]:
-    """The models that wait and may start now: local ones and downloads have separate limits."""
+    """The models that wait and may start now: local ones and downloads have separate limits. If there are
+    none, one whose digest is missing."""
     taken = [world.models[w.model_id] for w in world.workers.values() if w.model_id in world.models]
     room = {
         True: MAX_LOCAL - sum(is_local(row.uri) for row in taken),
@@ -60,6 +67,9 @@ def _eligible_models(world: World) -> list[ModelId]:
         if room[kind] > 0:
             room[kind] -= 1
             found.append(model_id)
+    is_digesting = any(w.model_id in world.models_to_digest for w in world.workers.values())
+    if not found and not is_digesting and world.scan.worker_id is None:
+        found.extend(islice(world.models_to_digest, 1))
     return found
 
 
@@ -101,13 +111,16 @@ def progressed(world: World, worker: Worker, report: wire.ModelProgress) -> None
 
 def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None:
     """A model was inspected: it is ready, or will be once its files are in place."""
-    if (row := _done(world, worker, report.model_id)) is not None:
+    if (ready := _digested_model(world, worker, report.model_id)) is not None:
+        if worker_texts.problem_in(report) is None:
+            transitions.note_model(world, replace(ready, sha256=report.fingerprint.sha256))
+    elif (row := _done(world, worker, report.model_id)) is not None:
         fault = worker_texts.problem_in(report)
         if fault is not None:
             give_up(world, row, BadMessage.code, f"invalid report from the fetch worker: {fault}")
             tend(world)
             return
-        row = _with_inspection(row, report)
+        row = replace(with_fingerprint(row, report.fingerprint), revision=report.revision)
         if report.stored is None:
             transitions.move_model(world, row, ModelState.READY)
             reconcile.try_again(world, row.model_id)
@@ -123,8 +136,18 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
     tend(world)
 
 
-def _with_inspection(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
-    found = report.fingerprint
+def _digested_model(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
+    """The ready model whose digest the worker was asked for, which it is done with; None for others."""
+    if model_id != worker.model_id or model_id not in world.models_to_digest:
+        return None
+    _done(world, worker, model_id)
+    del world.models_to_digest[model_id]
+    row = world.models.get(model_id)
+    return row if row is not None and row.status is ModelState.READY else None
+
+
+def with_fingerprint(row: ModelRow, found: Fingerprint) -> ModelRow:
+    """A model with what was found in its file."""
     return replace(
         row,
         model_type=found.model_type,
@@ -140,8 +163,14 @@ def _with_inspection(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
         control_type=row.control_type or found.control_type,
         found_words=worker_texts.cut_trigger_words(found.trigger_words),
         warnings=worker_texts.cut_warnings(found.warnings),
-        revision=report.revision,
     )
+
+
+def control_type_named(model_type: ModelType, name: str, uri: str) -> ControlType | None:
+    """The one type of control map that the names of a ControlNet mention."""
+    names = f"{name} {uri.rpartition('/')[2]}".lower()
+    named = [control_type for control_type in ControlType if control_type in names]
+    return named[0] if model_type is ModelType.CONTROLNET and len(named) == 1 else None
 
 
 def moved(world: World, model_id: ModelId) -> None:
@@ -169,8 +198,12 @@ def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
 
 
 def failed(world: World, worker: Worker, report: wire.ModelFailed) -> None:
-    """A model cannot be used: it goes into error."""
-    if (row := _done(world, worker, report.model_id)) is not None:
+    """A model cannot be used: it goes into error. One that was only to be digested stays as it is: the next
+    scan finds out what has changed."""
+    if (
+        _digested_model(world, worker, report.model_id) is None
+        and (row := _done(world, worker, report.model_id)) is not None
+    ):
         give_up(
             world, row, worker_texts.cut(report.code, worker_texts.MAX_CODE), worker_texts.cut(report.text)
         )
@@ -208,6 +241,8 @@ def give_up(world: World, row: ModelRow, code: str, text: str) -> None:
 def lost(world: World, worker: Worker, reason: str, *, is_crash: bool) -> None:
     """A fetch worker has exited: its model is tried again, and after repeated failed starts gives up."""
     model_id = worker.model_id
+    if model_id is not None and is_crash:
+        world.models_to_digest.pop(model_id, None)
     if not is_crash:
         pass
     elif model_id is None:

@@ -23,7 +23,7 @@ from kernel.protocol.model_refs import OWN_VAE, Control, ControlUse, LoraUse, Mo
 from kernel.protocol.named_models import Named, named_each, named_models
 from kernel.protocol.prompts import MARKS_OF_TAGS, LoraTag, lora_tags
 from kernel.protocol.rows import ModelRow
-from kernel.protocol.sources import stored_uri
+from kernel.protocol.sources import stem_of, stored_uri
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.protocol.values import MAX_MODELS
 
@@ -156,7 +156,7 @@ def _plain_name(name: str) -> str:
 
 
 def _stem(uri: str) -> str:
-    return unquote(uri.rpartition("/")[2]).rpartition(".")[0]
+    return stem_of(unquote(uri.rpartition("/")[2]))
 
 
 def _state(row: ModelRow) -> str:

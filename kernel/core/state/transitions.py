@@ -48,9 +48,17 @@ def move_model(world: World, row: ModelRow, status: ModelState) -> None:
     change(world, ChangeKind.MODEL, row.model_id, status)
 
 
+def note_model(world: World, row: ModelRow) -> None:
+    """Save changed columns of a model without a change of state."""
+    world.models[row.model_id] = row
+    world.act(actions.SaveModel(row))
+    change(world, ChangeKind.MODEL, row.model_id, row.status)
+
+
 def drop_model(world: World, row: ModelRow) -> None:
     del world.models[row.model_id]
     world.models_to_inspect.pop(row.model_id, None)
+    world.models_to_digest.pop(row.model_id, None)
     world.act(actions.DropModel(row.model_id))
     change(world, ChangeKind.MODEL, row.model_id, "deleted")
 

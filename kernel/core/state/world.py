@@ -34,7 +34,7 @@ from kernel.protocol.ids import (
     Ticket,
     WorkerId,
 )
-from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow, ScannedFile, ScanRow
 
 
 @dataclass(slots=True)
@@ -93,6 +93,8 @@ class Worker:
     """None for a worker of another host, and where nothing is known of the device."""
     model_id: ModelId | None = None
     """The model that a fetch worker inspects."""
+    is_scanning: bool = False
+    """A fetch worker that looks through models.folders, and does nothing else."""
     terminate: str | None = None
     """Why the broker ends it, if the broker does."""
     is_to_blame: bool = True
@@ -190,6 +192,31 @@ class ApiProcess:
 
 
 @dataclass(slots=True)
+class Scan:
+    """The scan of models.folders; what has begun is in `row`."""
+
+    row: ScanRow = field(default_factory=ScanRow)
+    is_wanted: bool = False
+    """One is to begin, or to follow the one that runs."""
+    worker_id: WorkerId | None = None
+    reading: tuple[str, int] | None = None
+    """Path and stamp of the file that the worker reads."""
+    crashes: dict[str, int] = field(default_factory=dict)
+    """Workers that died of a file."""
+    deaths: int = 0
+    """Workers that died of no file, in a row."""
+    gone: dict[str, None] = field(default_factory=dict)
+    """Known paths that have no file any more. These and the indexes below are kept from the list of files to
+    the end of the scan."""
+    by_mark: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Paths of models by the content of their files."""
+    deleted: set[str] = field(default_factory=set)
+    """Content of files whose models a person has deleted."""
+    by_uri: dict[str, ModelId] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class World:
     """The whole state of the broker. Functions of the core take it, change it, and append actions to
     `out`."""
@@ -205,6 +232,11 @@ class World:
     models: dict[ModelId, ModelRow] = field(default_factory=dict)
     models_to_inspect: dict[ModelId, int] = field(default_factory=dict)
     """Models that wait for a fetch worker, with the number of workers that died with them."""
+    models_to_digest: dict[ModelId, None] = field(default_factory=dict)
+    """Ready models in models.folders whose sha256 is not known yet."""
+    scanned_files: dict[str, ScannedFile] = field(default_factory=dict)
+    """By path."""
+    scan: Scan = field(default_factory=Scan)
     engines: dict[EngineId, Engine] = field(default_factory=dict)
     engine_names: dict[str, EngineId] = field(default_factory=dict)
     admission_queue: dict[EngineId, float] = field(default_factory=dict)
@@ -281,7 +313,7 @@ class World:
         issued = (self.last_lease, self.last_worker, self.stops_asked, self.phase)
         things = (len(self.jobs), len(self.models), len(self.engines), len(self.workers))
         coming = (len(self.submissions), len(self.pending_outputs), len(self.models_to_inspect))
-        others = (len(self.watchers), len(self.claims), len(self.admission_queue))
+        others = (len(self.watchers), len(self.claims), len(self.admission_queue), len(self.models_to_digest))
         return (*touches, *numbers, *issued, *things, *coming, *others)
 
     def new_lease(self) -> Lease:

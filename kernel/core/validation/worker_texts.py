@@ -6,6 +6,7 @@ from typing import Final
 from kernel.core.state.blobs import SHA256_DIGITS
 from kernel.core.validation.message_bounds import MAX_NAME, MAX_TAG, MAX_TAGS
 from kernel.protocol.memory import MemoryProfile
+from kernel.protocol.specs import Fingerprint
 from kernel.protocol.worker import ModelInspected
 
 MAX_TEXT: Final = 2_000
@@ -46,13 +47,20 @@ def cut_trigger_words(words: Sequence[str]) -> tuple[str, ...]:
 
 def problem_in(report: ModelInspected) -> str | None:
     """Why an inspection result cannot be true; None, if it can."""
-    found = report.fingerprint
-    if len(found.sha256) != SHA256_DIGITS or not _HEX_DIGITS.issuperset(found.sha256):
+    sha256 = report.fingerprint.sha256 or ""
+    if len(sha256) != SHA256_DIGITS or not _HEX_DIGITS.issuperset(sha256):
         return "the sha256 is malformed"
+    if len(report.revision or "") > MAX_NAME:
+        return "the revision is too long"
+    return fault_of(report.fingerprint)
+
+
+def fault_of(found: Fingerprint) -> str | None:
+    """Why what was found in a file's header cannot be true; None, if it can."""
     if max(found.size_bytes, found.memory_bytes, found.parameters) > MAX_BYTES:
         return "the model's size is implausible"
-    if len(report.revision or "") > MAX_NAME or len(found.prediction_type or "") > MAX_NAME:
-        return "the revision or the prediction type is too long"
+    if len(found.prediction_type or "") > MAX_NAME:
+        return "the prediction type is too long"
     return None if found.memory is None else _fault_of_profile(found.memory)
 
 

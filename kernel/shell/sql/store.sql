@@ -2,12 +2,14 @@
 INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
                    trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
                    parameters, prediction_type, native_size_px, control_type, memory, found_words, stored,
-                   revision, warnings, preparation, created_at_ms)
+                   revision, warnings, preparation, created_at_ms, thumbnail)
 VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
         :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
         :parameters, :prediction_type, :native_size_px, :control_type, :memory, :found_words, :stored,
-        :revision, :warnings, :preparation, :created_at_ms)
+        :revision, :warnings, :preparation, :created_at_ms, :thumbnail)
 ON CONFLICT (model_id) DO UPDATE SET
+    name = excluded.name, uri = excluded.uri, thumbnail = excluded.thumbnail, tags = excluded.tags,
+    trigger_words = excluded.trigger_words, preparation = excluded.preparation, declared_base = excluded.declared_base,
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     model_type = excluded.model_type, model_base = excluded.model_base, variant = excluded.variant,
     sha256 = excluded.sha256, size_bytes = excluded.size_bytes, memory_bytes = excluded.memory_bytes,
@@ -18,6 +20,16 @@ ON CONFLICT (model_id) DO UPDATE SET
 
 -- drop_model: forget a model
 DELETE FROM model WHERE model_id = ?;
+
+-- save_scanned_file: a file in the owner's folders, new or changed
+INSERT OR REPLACE INTO scanned_file (path, stamp, mark, model_id, code, reason) VALUES (?, ?, ?, ?, ?, ?);
+
+-- drop_scanned_file: one that has gone
+DELETE FROM scanned_file WHERE path = ?;
+
+-- save_scan: how far the last scan is
+INSERT OR REPLACE INTO scan (one, began_at_ms, ended_at_ms, files, to_read, read, added, changed, moved, gone, absent, error)
+VALUES (1, :began_at_ms, :ended_at_ms, :files, :to_read, :read, :added, :changed, :moved, :gone, :absent, :error);
 
 -- save_engine: an engine, new or changed
 INSERT INTO engine (engine_id, name, spec, status, error_code, error, device, memory_bytes,
@@ -172,8 +184,14 @@ SELECT kind, file_name, sha256 FROM blob WHERE job_id = ?;
 SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
        declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
        prediction_type, native_size_px, control_type, memory, found_words, stored, revision,
-       warnings, preparation
+       warnings, preparation, thumbnail
 FROM model ORDER BY model_id;
+
+-- scanned_files: every file in the owner's folders
+SELECT path, stamp, mark, model_id, code, reason FROM scanned_file;
+
+-- scan: the last scan
+SELECT began_at_ms, ended_at_ms, files, to_read, read, added, changed, moved, gone, absent, error FROM scan;
 
 -- engines: every engine
 SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms,

@@ -43,3 +43,13 @@ WHERE model_type = :model_type
        OR :file <> '' AND instr(lower(uri), lower(:file)) > 0)
 ORDER BY model_id DESC
 LIMIT :limit;
+
+-- last_scan: the last scan of models.folders, if there was one
+SELECT began_at_ms, ended_at_ms, files, to_read, read, added, changed, moved, gone, absent, error FROM scan;
+
+-- count_unusable: files of which there is no usable model. There are few files: this needs no index
+SELECT count(*) AS count, 0 AS size_bytes FROM scanned_file WHERE code IS NOT NULL;
+
+-- unusable: a page of them, by path
+SELECT path, stamp, mark, model_id, code, reason FROM scanned_file
+WHERE code IS NOT NULL AND path > :after ORDER BY path LIMIT :limit;

@@ -1,11 +1,14 @@
 """A real fetch worker process, and the ways to start any worker wrongly."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from engine_worker.main import FETCH_NICENESS
 from engine_worker.session.actions import ExitCode
 from kernel.protocol.enums import ModelBase, ModelType, WorkerRole
 from kernel.protocol.ids import ModelId
@@ -13,15 +16,21 @@ from kernel.protocol.join import write_join
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.worker import (
     Drain,
+    FileScanned,
     Goodbye,
     Hello,
     InspectModel,
     ModelFailed,
     ModelInspected,
     ModelProgress,
+    Ping,
+    ScanBegun,
+    ScanEnded,
+    ScanFolders,
+    ScanProgress,
 )
 from tests.integration.worker.small_manager import SmallManager
-from tests.unit.worker.model_files import SMALL_SD, write_safetensors
+from tests.unit.worker.model_files import SMALL_SD, lora, write_safetensors
 
 
 def inspect(manager: SmallManager, path: Path, model_id: str) -> None:
@@ -52,6 +61,66 @@ def test_a_fetch_worker_inspects_models_and_leaves_when_it_is_drained(
     manager.order(Drain())
     manager.expect(Goodbye)
     assert manager.exit_code(process) == ExitCode.LEFT
+
+
+def test_a_fetch_worker_scans_folders_and_reads_known_files_no_more(
+    manager: SmallManager, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    write_safetensors(folder / "Stable-diffusion/a.safetensors", SMALL_SD)
+    write_safetensors(
+        folder / "Lora/sdxl/b.safetensors", lora("lora_unet_down_blocks_1_attentions_0_proj_in", 64)
+    )
+    (folder / "Lora/c.ckpt").write_bytes(b"PK\x03\x04")
+    process = manager.start(manager.ticket(WorkerRole.FETCH, roots=(folder,)), tmp_path / "log")
+    manager.welcome()
+    order = ScanFolders(folders=(str(folder), "/absent"), known=(5,))
+    manager.order(order)
+    manager.expect(ScanEnded)
+    told = [one.body for one in manager.heard if not isinstance(one.body, Hello | Ping)]
+    assert told[0] == ScanBegun(files=3, unknown=3, gone=(5,), absent=("/absent",))
+    assert [type(report) for report in told[1:]] == [*[ScanProgress, FileScanned] * 3, ScanEnded]
+    found = {Path(report.path).name: report for report in told if isinstance(report, FileScanned)}
+    assert found["a.safetensors"].fingerprint is not None
+    assert found["a.safetensors"].fingerprint.model_type is ModelType.CHECKPOINT
+    assert found["b.safetensors"].fingerprint is not None
+    assert found["b.safetensors"].fingerprint.model_base is ModelBase.SDXL
+    assert found["c.ckpt"].code == "model_unreadable"
+    manager.order(replace(order, known=tuple(one.stamp for one in found.values())))
+    assert manager.expect(ScanBegun) == ScanBegun(files=3, unknown=0, absent=("/absent",))
+    manager.expect(ScanEnded)
+    manager.order(Drain())
+    manager.expect(Goodbye)
+    assert manager.exit_code(process) == ExitCode.LEFT
+
+
+def test_a_scan_makes_way_for_an_inspection_and_for_the_end(manager: SmallManager, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    for number in range(300):
+        write_safetensors(folder / f"{number:03}.safetensors", SMALL_SD)
+    process = manager.start(manager.ticket(WorkerRole.FETCH, roots=(folder,)), tmp_path / "log")
+    manager.welcome()
+    manager.order(ScanFolders(folders=(str(folder),)))
+    manager.expect(FileScanned)
+    inspect(manager, folder / "299.safetensors", "asked for")
+    assert manager.expect(ModelInspected).model_id == "asked for"
+    manager.order(ScanFolders(folders=(str(folder),)))
+    manager.expect(ScanBegun)
+    manager.order(Drain())
+    assert manager.exit_code(process) == ExitCode.LEFT
+    assert sum(isinstance(one.body, FileScanned) for one in manager.heard) < 600
+    assert not [one for one in manager.heard if isinstance(one.body, ScanEnded)]
+
+
+def test_a_fetch_worker_gives_way_but_not_its_heartbeat(manager: SmallManager, tmp_path: Path) -> None:
+    process = manager.start(manager.ticket(WorkerRole.FETCH), tmp_path / "log")
+    manager.welcome()
+    manager.expect(Ping)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    threads = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
+    found = {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+    assert found.pop(process.pid) == min(own + FETCH_NICENESS, 19)
+    assert set(found.values()) == {own}
 
 
 def test_a_worker_joins_with_a_private_file_and_outlives_who_started_it(

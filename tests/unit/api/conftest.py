@@ -21,7 +21,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         images=Images(folder=images, min_free_bytes=0),
         blobs=Blobs(folder=tmp_path / "blobs"),
         server=Server(max_streams=1, allowed_hosts=("studio",)),
-        models=Models(folder=tmp_path / "models", max_size_bytes=100_000),
+        models=Models(folder=tmp_path / "models", folders=(tmp_path / "own",), max_size_bytes=100_000),
     )
     database = SampleDatabase(tmp_path / "spoon.sqlite3")
     reader, bus, hub = Reader(database.file), FakeBus(), Hub()

@@ -26,6 +26,7 @@ CALLS = {
     client.RetryModel: Call("POST", "/v1/models/{model_id}/retry"),
     client.DeleteModel: Call("DELETE", "/v1/models/{model_id}"),
     client.PruneModels: Call("POST", "/v1/models/prune", {}),
+    client.ScanModels: Call("POST", "/v1/models/scan"),
     client.CreateEngine: Call("POST", "/v1/engines", {"checkpoint": "m1"}),
     client.EditEngine: Call("PATCH", "/v1/engines/{engine_id}", {"steps": 3}),
     client.StartEngine: Call("PATCH", "/v1/engines/{engine_id}/start"),

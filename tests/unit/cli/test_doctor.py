@@ -78,16 +78,18 @@ def test_a_file_where_a_folder_should_be_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_file_root_that_is_not_there_is_noted(tmp_path: Path) -> None:
-    settings = Settings(models=Models(file_roots=(tmp_path / "absent",)), images=Images(folder=tmp_path))
-    assert [one.found for one in machine.folders(settings) if one.subject == "models.file_roots"] == [
-        f"{tmp_path}/absent is not a folder"
-    ]
+    absent = (tmp_path / "absent",)
+    settings = Settings(models=Models(file_roots=absent, folders=absent), images=Images(folder=tmp_path))
+    noted = [(one.subject, one.found) for one in machine.folders(settings) if one.verdict is Verdict.NOTE]
+    found = f"{tmp_path}/absent is not a folder"
+    assert noted == [("models.file_roots", found), ("models.folders", found)]
 
 
-def test_without_file_roots_models_can_only_be_uploaded_and_the_way_out_is_named() -> None:
-    (found,) = machine.file_roots(())
-    assert (found.verdict, found.found) == (Verdict.NOTE, "not set: local models can only be uploaded")
-    assert "SPOON_MODELS_FILE_ROOTS" in (found.remedy or "")
+def test_without_folders_models_can_only_be_uploaded_and_the_way_out_is_named() -> None:
+    (found,) = machine.model_folders(Models())
+    problem = "not set: models on this machine can only be uploaded"
+    assert (found.verdict, found.found) == (Verdict.NOTE, problem)
+    assert "SPOON_MODELS_FOLDERS" in (found.remedy or "")
 
 
 def test_a_socket_path_has_at_most_107_bytes() -> None:

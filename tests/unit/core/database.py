@@ -15,7 +15,16 @@ from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_
 from kernel.protocol import client
 from kernel.protocol.enums import BlobKind, GoneReason, ModelState
 from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
-from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.rows import (
+    BlobRow,
+    ChangeRow,
+    EngineRow,
+    ImageRow,
+    JobRow,
+    ModelRow,
+    ScannedFile,
+    ScanRow,
+)
 from kernel.protocol.specs import JobSpec
 
 State = TypeVar("State", bound=StrEnum)
@@ -37,6 +46,8 @@ class Database:
     forgets: list[actions.ForgetOld] = field(default_factory=list)
     edits: list[actions.EditImage] = field(default_factory=list)
     paused_since_ms: int | None = None
+    scanned_files: dict[str, ScannedFile] = field(default_factory=dict)
+    scan: ScanRow = ScanRow()
     epoch: int = 0
 
     def copy(self) -> "Database":
@@ -60,6 +71,8 @@ class Database:
             last_change=self.changes[-1].seq if self.changes else EventSeq(0),
             last_job_seq=max((row.seq for row in self.jobs.values()), default=0),
             paused_since_ms=self.paused_since_ms,
+            scanned_files=tuple(self.scanned_files.values()),
+            scan=self.scan,
         )
 
     def blob_kinds(self, job_id: JobId) -> frozenset[BlobKind]:
@@ -98,6 +111,12 @@ class Database:
                 self._apply_blob(save)
             case actions.SavePause(since_ms):
                 self.paused_since_ms = since_ms
+            case actions.SaveScannedFile(row):
+                self.scanned_files[row.path] = row
+            case actions.DropScannedFile(path):
+                del self.scanned_files[path]
+            case actions.SaveScan(row):
+                self.scan = row
             case actions.TrashFile():
                 self.trash.append(save.file_name)
             case actions.SaveReply():
@@ -119,7 +138,7 @@ class Database:
                 self.trash = [name for name in self.trash if name != row.stored]
             case actions.SaveModel(row):
                 if row.model_id in self.models:
-                    _check(MODEL_MOVES, self.models[row.model_id].status, row.status)
+                    _check_or_same(MODEL_MOVES, self.models[row.model_id].status, row.status)
                 self.models[row.model_id] = row
             case actions.DropModel(model_id):
                 del self.models[model_id]

@@ -208,6 +208,7 @@ _FINGERPRINT = Fingerprint(
     warnings=("it has no VAE of its own",),
 )
 _ASKS: tuple[client.Ask, ...] = (
+    client.ScanModels(),
     client.RegisterModel(
         name="dream",
         uri="file:///models/dream.safetensors",
@@ -222,6 +223,7 @@ _ASKS: tuple[client.Ask, ...] = (
     ),
     client.DeleteModel(model_id=MODEL, files=True),
     client.PruneModels(dry_run=True),
+    client.ScanModels(),
     client.RetryModel(model_id=MODEL),
     client.CreateEngine(spec=_SPEC, start=False),
     client.EditEngine(engine_id=ENGINE, fields=("steps", "cfg"), spec=_SPEC),
@@ -354,6 +356,7 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
         )
     ),
     worker.InspectModel(source=_SOURCE),
+    worker.ScanFolders(folders=("/srv/models", "/home/ann/webui/models"), known=(5, 2**63 - 1)),
     worker.RunJob(
         attempt=2,
         lease=LEASE,
@@ -387,6 +390,18 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
         revision="c" * 40,
     ),
     worker.ModelFailed(model_id=MODEL, code="model_unreadable", text="the header is damaged"),
+    worker.ScanBegun(files=3, unknown=2, gone=(7,), absent=("/home/ann/webui/models",)),
+    worker.ScanProgress(path="/srv/models/Lora/fox.safetensors", stamp=9),
+    worker.FileScanned(
+        path="/srv/models/Lora/fox.safetensors",
+        stamp=9,
+        mark="d" * 32,
+        fingerprint=_FINGERPRINT,
+        thumbnail="/srv/models/Lora/fox.preview.png",
+        code="model_unreadable",
+        text="fox.safetensors is truncated",
+    ),
+    worker.ScanEnded(),
     worker.Accepted(job_id=JOB, lease=LEASE),
     worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12, stage=Stage.PREPARING),
     worker.Preview(job_id=JOB, lease=LEASE, index=1, step=3),

@@ -57,6 +57,13 @@ class SampleDatabase:
             | values,
         )
 
+    def add_scan(self, **values: Any) -> None:
+        counts = dict.fromkeys(("files", "to_read", "read", "added", "changed", "moved", "gone"), 0)
+        self._insert("scan", {"one": 1, "began_at_ms": 1_000, "absent": "[]"} | counts | values)
+
+    def add_scanned_file(self, path: str, code: str | None = None, reason: str | None = None) -> None:
+        self._insert("scanned_file", {"path": path, "stamp": 1, "mark": "", "code": code, "reason": reason})
+
     def add_engine(
         self, engine_id: str, name: str | None = None, engine_spec: EngineSpec | None = None, **values: Any
     ) -> None:

@@ -30,6 +30,8 @@ FEW: Final = (
     "tag VIRTUAL TABLE",
     "engine",
     "model",
+    "scan",
+    "scanned_file",
     "job_count",
     "image_count",
     "found VIRTUAL TABLE INDEX",

@@ -51,12 +51,12 @@ def test_all_that_is_wrong_gets_one_answer(root: Path, tmp_path: Path) -> None:
         with pytest.raises(ModelUnreadable) as caught:
             resolve(uri, [root])
         assert caught.value.detail.replace(uri, "") == (
-            " is not a file or folder in one of the allowed folders (models.file_roots)"
+            " is not a file or folder in one of the allowed folders (models.folders, models.file_roots)"
         )
 
 
 def test_where_no_folder_is_allowed_yet_that_is_what_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnreadable, match=r"models\.file_roots is empty"):
+    with pytest.raises(ModelUnreadable, match=r"models\.folders is empty"):
         resolve(f"file://{tmp_path}", [])
 
 

@@ -19,8 +19,13 @@ from tests.unit.worker.test_inspection import look_at, refused, source_of
 Size = int | str | None
 
 
-def remover(shape: Sequence[Size] = (1, 3, 320, 320), dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """A small network that takes a picture and gives a mask."""
+def remover(
+    shape: Sequence[Size] = (1, 3, 320, 320),
+    dtype: int = TensorProto.FLOAT,
+    returned: Sequence[Size] | None = None,
+) -> onnx.ModelProto:
+    """A small network that takes a picture and gives a mask, of the picture's size by default."""
+    given = [1, 1, *shape[2:]] if returned is None else list(returned)
     weights = helper.make_tensor("weights", dtype, [1, 3, 1, 1], [1.0, 1.0, 1.0])
     graph = helper.make_graph(
         [helper.make_node("Conv", ["picture", "weights"], ["mask"])],
@@ -29,7 +34,7 @@ def remover(shape: Sequence[Size] = (1, 3, 320, 320), dtype: int = TensorProto.F
             helper.make_tensor_value_info("picture", dtype, list(shape)),
             helper.make_tensor_value_info("weights", dtype, [1, 3, 1, 1]),
         ],
-        [helper.make_tensor_value_info("mask", dtype, [1, 1, 320, 320])],
+        [helper.make_tensor_value_info("mask", dtype, given)],
         [weights],
     )
     return helper.make_model(graph)
@@ -84,6 +89,20 @@ def test_an_onnx_file_is_no_checkpoint(tmp_path: Path) -> None:
 def test_what_takes_no_picture_is_no_background_remover(tmp_path: Path, shape: Sequence[Size]) -> None:
     source = source_of(written(tmp_path, remover(shape)), ModelType.BACKGROUND)
     assert "not a background remover" in refused(source, tmp_path)
+
+
+@pytest.mark.parametrize("returned", [(1, 512), (None, 512), (1, 8400, 85), (1, 3, 640, 640), (1, 133), (9,)])
+def test_what_returns_no_mask_is_no_background_remover(tmp_path: Path, returned: Sequence[Size]) -> None:
+    source = source_of(written(tmp_path, remover(returned=returned)), ModelType.BACKGROUND)
+    assert "it is not a background remover" in refused(source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "returned", [(1, 1, 160, 160), ("n", 1, "h", "w"), (1, 320, 320), (320, 320), ("h", "w")]
+)
+def test_a_mask_may_have_another_size_or_fewer_dimensions(tmp_path: Path, returned: Sequence[Size]) -> None:
+    path = written(tmp_path, remover(returned=returned))
+    assert look_at(path, ModelType.BACKGROUND).model_type is ModelType.BACKGROUND
 
 
 def external(tensor: onnx.TensorProto) -> None:

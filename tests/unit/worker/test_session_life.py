@@ -3,13 +3,21 @@
 import pytest
 
 from engine_worker.port import Completed
-from engine_worker.session.actions import Exit, ExitCode, Load, Send
-from engine_worker.session.events import DeadlinePassed, KeyRefused, LoopBroke, Opened, StopAsked
+from engine_worker.session.actions import Exit, ExitCode, Inspect, Load, Scan, Send
+from engine_worker.session.events import (
+    DeadlinePassed,
+    KeyRefused,
+    LoopBroke,
+    Opened,
+    ScanStopped,
+    StopAsked,
+)
 from engine_worker.session.states import MOVES, PARTINGS, Cause, Phase
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import NO_EPOCH, Epoch, JobId, Lease
 from kernel.protocol.worker import (
     Drain,
+    FileScanned,
     Goodbye,
     Hello,
     ImageStored,
@@ -21,6 +29,10 @@ from kernel.protocol.worker import (
     Ping,
     Pong,
     Refuse,
+    ScanBegun,
+    ScanEnded,
+    ScanFolders,
+    ScanProgress,
     Welcome,
 )
 from tests.unit.worker.orders import EPOCH, WELCOME, hello, load, run, source
@@ -158,6 +170,51 @@ def test_a_load_that_is_asked_for_again_is_answered_again_and_not_done_again() -
 def test_an_engine_worker_inspects_no_models_and_a_fetch_worker_loads_no_engine() -> None:
     assert Story().join().order(InspectModel(source=source())) == []
     assert Story(WorkerRole.FETCH).join().order(load()) == []
+
+
+SCAN = ScanFolders(folders=("/models",))
+
+
+def test_a_scan_is_made_once_at_a_time_by_fetch_workers_only() -> None:
+    assert Story().join().order(SCAN) == []
+    story = Story(WorkerRole.FETCH).join()
+    assert story.order(SCAN) == [Scan(SCAN)]
+    assert story.order(SCAN) == []
+    assert story.tell(ScanEnded()) == [Send(ScanEnded())]
+    assert story.order(SCAN) == [Scan(SCAN)]
+
+
+def test_all_reports_of_a_scan_are_sent_at_once() -> None:
+    story = Story(WorkerRole.FETCH).join()
+    story.order(SCAN)
+    reports = [
+        ScanBegun(files=9, unknown=9),
+        *(ScanProgress(path="/models/a", stamp=stamp) for stamp in range(9)),
+        *(FileScanned(path="/models/a", stamp=stamp) for stamp in range(9)),
+    ]
+    assert [story.tell(report) for report in reports] == [[Send(report)] for report in reports]
+
+
+def test_a_scan_that_made_way_is_not_reported_as_ended_and_may_be_ordered_again() -> None:
+    story = Story(WorkerRole.FETCH).join()
+    story.order(SCAN)
+    assert story.order(InspectModel(source=source())) == [Inspect(source())]
+    assert story.tell(ScanStopped()) == []
+    assert story.order(SCAN) == [Scan(SCAN)]
+
+
+def test_a_drain_does_not_wait_for_a_scan() -> None:
+    story = Story(WorkerRole.FETCH).join()
+    story.order(SCAN)
+    assert exit_code(story.order(Drain())) is ExitCode.LEFT
+    assert story.order(SCAN) == []
+
+
+def test_a_draining_worker_begins_no_scan() -> None:
+    story = Story(WorkerRole.FETCH).join()
+    story.order(InspectModel(source=source()))
+    story.order(Drain())
+    assert story.order(SCAN) == []
 
 
 def test_a_drained_worker_that_holds_nothing_says_goodbye_and_leaves() -> None:

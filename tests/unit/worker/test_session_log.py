@@ -7,7 +7,16 @@ import pytest
 from engine_worker.session.actions import Cancel, Exit, ExitCode, Send
 from engine_worker.session_log import log_action, log_order
 from kernel.protocol.ids import JobId, Lease
-from kernel.protocol.worker import JobFailed, Ping, Pong, Progress
+from kernel.protocol.worker import (
+    FileScanned,
+    JobFailed,
+    Ping,
+    Pong,
+    Progress,
+    ScanBegun,
+    ScanFolders,
+    ScanProgress,
+)
 from tests.unit.worker.orders import hello, run
 
 
@@ -32,7 +41,18 @@ def test_heartbeats_progress_and_tasks_are_not_logged(caplog: pytest.LogCaptureF
     log_action(Send(Ping()))
     log_action(Send(Progress(job_id=JobId("j"), lease=Lease(1), step=1, steps=2)))
     log_action(Cancel(JobId("j")))
+    log_action(Send(ScanProgress(path="/a", stamp=1)))
+    log_action(Send(FileScanned(path="/a", stamp=1)))
     assert caplog.messages == []
+
+
+def test_a_scan_is_logged_by_its_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    log_order(ScanFolders(folders=("/a", "/b"), known=(1, 2, 3)))
+    log_action(Send(ScanBegun(files=4, unknown=1, gone=(3,), absent=("/b",))))
+    assert caplog.messages == [
+        "action=scan_folders job_id=- folders=2 known=3",
+        "action=scan_begun job_id=- files=4 unknown=1 gone=1 absent=1",
+    ]
 
 
 def test_the_token_in_hello_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
