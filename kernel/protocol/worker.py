@@ -202,7 +202,7 @@ class ScanBegun(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     gone: tuple[int, ...] = ()
     """Known stamps that no file has any more."""
     absent: tuple[str, ...] = ()
-    """Those of the order's folders that cannot be read."""
+    """Folders, of the order or in one of them, that cannot be read: what is in them has not gone."""
 
 
 class ScanProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -40,6 +40,7 @@ MAX_CRASHES: Final = 2
 MAX_DEATHS: Final = 3
 BACKOFF_S: Final = 1.0
 _MOST_PATH: Final = 4_096
+_MOST_ABSENT: Final = 100
 _DELETED: Final = "its model was deleted: add it by hand to use it again"
 
 
@@ -123,17 +124,14 @@ def _begun(world: World, report: wire.ScanBegun) -> None:
             scan.deleted.add(row.mark)
         if row.model_id is not None and row.code is None and row.mark:
             scan.by_mark.setdefault(row.mark, {})[row.path] = None
-    _save(
-        world,
-        replace(
-            scan.row,
-            files=report.files,
-            to_read=report.unknown,
-            read=0,
-            absent=tuple(worker_texts.cut(folder, _MOST_PATH) for folder in report.absent),
-        ),
-        "running",
+    scan.row = replace(
+        scan.row,
+        files=report.files,
+        to_read=report.unknown,
+        read=0,
+        absent=tuple(worker_texts.cut(folder, _MOST_PATH) for folder in report.absent[:_MOST_ABSENT]),
     )
+    world.act(actions.SaveScan(scan.row))
 
 
 def _scanned(world: World, report: wire.FileScanned) -> None:
