@@ -134,3 +134,12 @@ def test_an_upload_for_which_there_is_no_thread_is_refused_and_holds_no_seat(
     finally:
         threading.stack_size(usual)
     assert (left(limits), slots.taken) == ([], 0)
+
+
+def test_a_refused_upload_can_be_closed_again(limits: UploadLimits, woken: threading.Event) -> None:
+    """Python closes every stream that goes, also one whose constructor failed, and 3.13 reports an error."""
+    refused = UploadStream.__new__(UploadStream)
+    with pytest.raises(TooManyRequests):
+        UploadStream.__init__(refused, Receiver(limits, TYPE, None), ConcurrencyLimit(0), woken.set)
+    refused.close()
+    assert refused.closed
