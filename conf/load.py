@@ -17,6 +17,7 @@ from conf.keys import ENVIRONMENT_PREFIX, Key, Value, all_keys
 from conf.settings import Settings
 from conf.values import Unfit, default_value, read_value, read_variable
 from kernel.protocol.errors import BadConfiguration, FieldProblem
+from kernel.protocol.type_info import analyzed
 
 CONFIG_VARIABLE: Final = "SPOON_CONFIG"
 URL_VARIABLE: Final = "SPOON_URL"
@@ -45,7 +46,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     sections: dict[str, dict[str, Value]] = {}
     for one in explain(path, environ):
         sections.setdefault(one.key.section, {})[one.key.field] = one.value
-    return msgspec.convert(sections, Settings)
+    return msgspec.convert(sections, analyzed(Settings))
 
 
 def explain(path: Path | None, environ: Mapping[str, str]) -> tuple[Effective, ...]:

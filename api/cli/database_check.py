@@ -10,6 +10,7 @@ import msgspec
 from api.cli.database_copy import read_only
 from api.cli.privacy import is_open, open_paths
 from conf.settings import Settings
+from kernel.protocol.type_info import analyzed
 from kernel.views.named_sql import load_queries
 
 
@@ -88,7 +89,9 @@ def _unsound(connection: apsw.Connection) -> Iterator[str]:
 
 def _named(connection: apsw.Connection, query: str) -> list[Named]:
     rows = connection.execute(query)
-    return [msgspec.convert(dict(zip(Named.__struct_fields__, row, strict=True)), Named) for row in rows]
+    return [
+        msgspec.convert(dict(zip(Named.__struct_fields__, row, strict=True)), analyzed(Named)) for row in rows
+    ]
 
 
 def _lines(connection: apsw.Connection, query: str) -> Iterator[str]:

@@ -32,6 +32,7 @@ from kernel.protocol.enums import EngineState, WorkerRole
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import EngineId
 from kernel.protocol.join import Join, write_join
+from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
     from api.cli.rest import Rest
@@ -68,7 +69,7 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
         print_json(msgspec.json.encode(items))
         return
     rows = []
-    for engine in (msgspec.json.decode(item, type=Engine) for item in items):
+    for engine in (msgspec.json.decode(item, type=analyzed(Engine)) for item in items):
         queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
         queue = f"{queue} (paused)" if engine.queue and engine.queue.paused else queue
         checkpoint = engine.names.get(engine.checkpoint or "", engine.checkpoint)

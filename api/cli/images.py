@@ -26,6 +26,7 @@ from api.cli.options import (
 from api.cli.output import beginning, print_json, print_table, print_thing, size, when
 from api.cli.search_options import Wanted, image_filters, image_search_options, query_of
 from kernel.protocol.enums import ControlType
+from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
     from api.cli.rest import Rest
@@ -76,7 +77,7 @@ def list_(invocation: Invocation, /, limit: int, is_all: bool, as_json: bool, **
         print_json(msgspec.json.encode(items))
         return
     rows = []
-    for image in (msgspec.json.decode(item, type=Image) for item in items):
+    for image in (msgspec.json.decode(item, type=analyzed(Image)) for item in items):
         pixels = f"{image.width}x{image.height}" if image.width and image.height else None
         engine_name = image.names.get(image.engine_id or "", image.engine_id)
         columns = (image.image_id, engine_name, pixels, size(image.size_bytes), image.seed)

@@ -26,6 +26,7 @@ from api.cli.output import beginning, print_json, print_table, print_thing, when
 from api.cli.search_options import Wanted, query_of, search_options
 from conf.load import ENGINE_VARIABLE
 from kernel.protocol.enums import ImageFileType, JobState
+from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
     from api.cli.rest import Query, Rest
@@ -87,7 +88,7 @@ def list_(
         print_json(msgspec.json.encode(items))
         return
     rows = []
-    for job in (msgspec.json.decode(item, type=Job) for item in items):
+    for job in (msgspec.json.decode(item, type=analyzed(Job)) for item in items):
         engine_name = job.names.get(job.engine_id or "", job.engine_id)
         created = when(job.created_at)
         rows.append((job.job_id, job.status, engine_name, _fraction(job), created, beginning(job.prompt)))

@@ -15,6 +15,7 @@ from api.cli.output import printable, size
 from api.cli.privacy import privacy
 from conf.settings import Models, Settings
 from kernel.protocol.endpoints import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
+from kernel.protocol.type_info import analyzed
 
 _ANSWER_S: Final = 2.0
 
@@ -158,7 +159,7 @@ def _holder(url: str) -> str:
     except httpx.HTTPError:
         return "a program that does not speak HTTP"
     try:
-        version = msgspec.json.decode(answer.content, type=_Capabilities).versions.automatic_spoon
+        version = msgspec.json.decode(answer.content, type=analyzed(_Capabilities)).versions.automatic_spoon
     except (msgspec.DecodeError, UnicodeDecodeError):
         name = printable(answer.headers.get("server", ""))
         return f"another web server{f' ({name})' if name else ''}"

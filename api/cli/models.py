@@ -18,6 +18,7 @@ from api.cli.options import WordChoice, all_option, confirm, json_option, limit_
 from api.cli.output import beginning, print_json, print_table, print_thing, printable, size
 from kernel.protocol.enums import ModelState, ModelType
 from kernel.protocol.sources import is_local
+from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
     from api.cli.rest import Rest
@@ -109,7 +110,7 @@ def list_(
         print_json(msgspec.json.encode(items))
         return
     rows = []
-    for model in (msgspec.json.decode(item, type=Model) for item in items):
+    for model in (msgspec.json.decode(item, type=analyzed(Model)) for item in items):
         what = (model.model_id, model.name, model.status, model.model_type, model.model_base)
         rows.append((*what, size(model.size_bytes), _file_of(model.path), _reason_of(model)))
     print_table(("ID", "NAME", "STATUS", "TYPE", "BASE", "SIZE", "FILE", "ERROR"), rows)
@@ -325,7 +326,7 @@ def unusable(invocation: Invocation, limit: int, is_all: bool, as_json: bool) ->
     if as_json:
         print_json(msgspec.json.encode(items))
         return
-    found = [msgspec.json.decode(item, type=UnusableFile) for item in items]
+    found = [msgspec.json.decode(item, type=analyzed(UnusableFile)) for item in items]
     print_table(("FILE", "REASON"), [(one.path, one.reason) for one in found])
 
 
@@ -346,7 +347,7 @@ def _register(
     from api.cli.model_sources import name_of
 
     name = name_of(source) if said["name"] is None else said["name"]
-    body = msgspec.convert({**said, "name": name, "path": path}, ModelInput, strict=False)
+    body = msgspec.convert({**said, "name": name, "path": path}, analyzed(ModelInput), strict=False)
     return rest.post("/v1/models", body)
 
 

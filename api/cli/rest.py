@@ -12,6 +12,7 @@ import msgspec
 
 from api.cli.exit_codes import Problem, Refusal, ServerUnreachable
 from kernel.protocol.errors import SpoonError
+from kernel.protocol.type_info import analyzed
 
 Read = TypeVar("Read")
 Query = Mapping[str, str | int | bool | None]
@@ -142,7 +143,7 @@ def quoted(name: str) -> str:
 def read(body: bytes | msgspec.Raw, kind: type[Read]) -> Read:
     """A response as a value. Raises: SpoonError, if it does not have this type."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body, type=analyzed(kind))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SpoonError(
             f"unexpected response from the server, which may be another version: {error}"
@@ -173,7 +174,7 @@ def _content(answer: httpx.Response) -> bytes:
 
 def _problem(answer: httpx.Response) -> Problem:
     try:
-        return msgspec.json.decode(answer.content, type=Problem)
+        return msgspec.json.decode(answer.content, type=analyzed(Problem))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Problem(
             status=answer.status_code,

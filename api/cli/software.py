@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from api.cli.diagnosis import CheckResult, Verdict
+from kernel.protocol.type_info import analyzed
 from kernel.protocol.version import OLDEST_SQLITE
 
 MIN_PYTHON: Final = (3, 11)
@@ -102,7 +103,7 @@ def install_command(extra: str | None, setup: Path = _SETUP) -> str:
         origin = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
         origin = None
-    source = f" @ {msgspec.json.decode(origin, type=_Origin).url}" if origin else ""
+    source = f" @ {msgspec.json.decode(origin, type=analyzed(_Origin)).url}" if origin else ""
     return f"pip install {quote(f'{_DISTRIBUTION}{name}{source}')}"
 
 

@@ -18,6 +18,7 @@ import msgspec
 from engine_worker.formats.checkpoint_layout import Network
 from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.type_info import analyzed
 
 CONFIG_FILE: Final = "adapter_config.json"
 _METADATA: Final = "lora_adapter_metadata"
@@ -127,7 +128,7 @@ def _configs_in(text: str) -> dict[Network, PeftConfig]:
     try:
         said = msgspec.json.decode(text, type=dict[str, object])
         return {
-            network: msgspec.convert(_fields(said, prefix), PeftConfig)
+            network: msgspec.convert(_fields(said, prefix), analyzed(PeftConfig))
             for network, prefix in _NETWORKS.items()
         }
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:

@@ -15,6 +15,7 @@ from engine_worker.formats.network_options import (
 from engine_worker.formats.safetensors_header import Entry
 from kernel.protocol.enums import ModelPart, ModelType
 from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
+from kernel.protocol.type_info import analyzed
 
 _PARTS: Final = {
     Network.UNET: ModelPart.UNET,
@@ -98,6 +99,6 @@ def _text_layout(plan: NetworkPlan) -> TextLayout:
 def _believable(profile: MemoryProfile) -> MemoryProfile:
     """The profile, without its layouts if these have sizes that no supported network has."""
     try:
-        return msgspec.convert(msgspec.to_builtins(profile), MemoryProfile)
+        return msgspec.convert(msgspec.to_builtins(profile), analyzed(MemoryProfile))
     except msgspec.ValidationError:
         return MemoryProfile(parts=profile.parts)

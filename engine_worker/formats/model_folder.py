@@ -13,6 +13,7 @@ import msgspec
 from engine_worker.formats.allowed_paths import ModelFile, find_file
 from kernel.process.allowed_folders import open_within
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.type_info import analyzed
 
 MAX_FILES: Final = 10_000
 MAX_MODEL_FILES: Final = 500
@@ -143,9 +144,9 @@ def read_json(held: ModelFile, label: str, schema: type[Schema]) -> Schema:
 def _decoded(text: bytes, schema: type[Schema]) -> Schema:
     """Raises: DecodeError, ValueError, RecursionError."""
     try:
-        return msgspec.json.decode(text, type=schema)
+        return msgspec.json.decode(text, type=analyzed(schema))
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         # Python's own decoder accepts Infinity and NaN. It gets a str: for bytes it would guess UTF-16.
-        return msgspec.convert(json.loads(text.decode("utf-8")), schema)
+        return msgspec.convert(json.loads(text.decode("utf-8")), analyzed(schema))

@@ -14,6 +14,7 @@ from msgspec import Meta
 from engine_worker.formats.architecture import ControlNetShape, UNetShape
 from engine_worker.formats.checkpoint_layout import Config, Network
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.type_info import analyzed
 
 Width = Annotated[int, Meta(ge=1, le=65_536)]
 Count = Annotated[int, Meta(ge=1, le=64)]
@@ -206,7 +207,7 @@ _OPTIONS: Final[Mapping[Network, type[msgspec.Struct]]] = {
 
 
 def _read_unet(config: Config) -> UNetShape:
-    found = msgspec.convert(dict(config), _UNet)
+    found = msgspec.convert(dict(config), analyzed(_UNet))
     is_usual = found.mid_block_type == _ATTENDING and found.reverse_transformer_layers_per_block is None
     if not is_usual or _differs_within_a_level(found):
         raise _Unsupported(
@@ -220,7 +221,7 @@ def _read_unet(config: Config) -> UNetShape:
 
 
 def _read_controlnet(config: Config) -> ControlNetShape:
-    found = msgspec.convert(dict(config), _ControlNet)
+    found = msgspec.convert(dict(config), analyzed(_ControlNet))
     half = _shape_of(config, found)
     _check("time_cond_proj_dim", found.time_cond_proj_dim, None)
     widths = found.conditioning_embedding_out_channels
@@ -307,7 +308,7 @@ def _added_width(found: _Half) -> int | None:
 
 
 def _read_vae(config: Config) -> VaeOptions:
-    found = msgspec.convert(dict(config), VaeOptions)
+    found = msgspec.convert(dict(config), analyzed(VaeOptions))
     levels = len(found.block_out_channels)
     _check("in_channels", found.in_channels, 3)
     _check("out_channels", found.out_channels, 3)
@@ -326,7 +327,7 @@ def _read_vae(config: Config) -> VaeOptions:
 
 
 def _read_text_encoder(config: Config, *, is_projecting: bool) -> TextEncoderOptions:
-    found = msgspec.convert(dict(config), TextEncoderOptions)
+    found = msgspec.convert(dict(config), analyzed(TextEncoderOptions))
     if is_projecting and found.eos_token_id not in _ENDS:
         raise _Unsupported(f"eos_token_id is {found.eos_token_id}, by which it would miss the prompt's end")
     if found.hidden_act not in _TEXT_ACTIVATIONS:

@@ -16,6 +16,7 @@ import msgspec
 
 from engine_worker.formats.allowed_paths import ModelFile, opened
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.type_info import analyzed
 
 MAX_HEADER_BYTES: Final = 32 << 20
 """The largest known headers, of LoRAs with all their training tags, have 2 MB."""
@@ -129,7 +130,7 @@ def _decode(path: Path, text: bytes) -> Header:
         metadata = msgspec.json.decode(parts.pop(_METADATA, msgspec.Raw(b"{}")), type=dict[str, str] | None)
         if len(parts) > MAX_TENSORS:
             raise ModelUnreadable(f"{path.name} has too many tensors ({len(parts)})")
-        entry = msgspec.json.Decoder(Entry)
+        entry = msgspec.json.Decoder(analyzed(Entry))
         tensors = {name: entry.decode(part) for name, part in parts.items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelUnreadable(f"{path.name} is not a safetensors file: its header is invalid") from error

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.type_info import analyzed
 
 _FAMILIES: Final = (
     "DDIM", "DDPM", "PNDM", "LMSDiscrete", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete",
@@ -63,7 +64,7 @@ def check_scheduler(in_index: str | None, config: Mapping[str, object]) -> str |
     ):
         raise _other_noise(f"prediction_type is {config['prediction_type']!r:.40}")
     try:
-        options = msgspec.convert(_without_nulls(config), _Options)
+        options = msgspec.convert(_without_nulls(config), analyzed(_Options))
     except msgspec.ValidationError as error:
         raise ModelUnreadable(f"scheduler/scheduler_config.json is invalid: {error}") from error
     betas = options.trained_betas

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from engine_worker.formats.allowed_paths import ModelFile
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.type_info import analyzed
 
 _MAX_BYTES: Final = 16 << 20
 """That of CLIP has 2 MB."""
@@ -113,7 +114,7 @@ def _split(merges: list[str | tuple[str, str]]) -> Iterator[list[str]]:
 
 def _read(held: ModelFile, schema: type[Schema]) -> Schema:
     try:
-        return msgspec.json.decode(_bytes(held), type=schema)
+        return msgspec.json.decode(_bytes(held), type=analyzed(schema))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelUnreadable(f"{held.name} is invalid: {error}") from error
 

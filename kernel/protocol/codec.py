@@ -11,6 +11,7 @@ from kernel.protocol import client, header, worker
 from kernel.protocol.error_texts import in_words
 from kernel.protocol.errors import BadMessage, FieldProblem
 from kernel.protocol.ids import NO_EPOCH, Epoch
+from kernel.protocol.type_info import analyzed
 
 Message = TypeVar("Message", covariant=True)
 Frame = bytes | memoryview
@@ -44,7 +45,7 @@ class Decoder(Generic[Message]):
     """Decodes frames to messages of one union only."""
 
     def __init__(self, union: object) -> None:
-        self._body: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(union)
+        self._body: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(analyzed(union))
 
     def decode(self, frames: Sequence[Frame]) -> Received[Message]:
         """Check the header, then the sizes, then decode the body.

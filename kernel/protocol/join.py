@@ -9,6 +9,7 @@ from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.sources import PUBLIC_HUB
+from kernel.protocol.type_info import analyzed
 
 JOIN_FD_OPTION: Final = "--join-fd"
 JOIN_FILE_OPTION: Final = "--join-file"
@@ -86,6 +87,6 @@ def read_join(data: bytes) -> Join:
     Raises: BadConfiguration, if it is malformed; the message quotes none of the input.
     """
     try:
-        return msgspec.json.decode(data, type=Join)
+        return msgspec.json.decode(data, type=analyzed(Join))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadConfiguration("not a worker ticket: get one with `spoon engines invite`") from None

@@ -8,15 +8,18 @@ from msgspec.structs import asdict, fields, replace
 from kernel.protocol import client
 from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow, ScannedFile, ScanRow
 from kernel.protocol.specs import JobSpec
+from kernel.protocol.type_info import analyzed
 
 SqlValue = None | int | float | bytes | str
 Bindings = dict[str, SqlValue]
 SqlRow = tuple[SqlValue, ...]
 
 _msgpack: Final = msgspec.msgpack.Encoder()
-_reply: Final[msgspec.msgpack.Decoder[client.SingleReply]] = msgspec.msgpack.Decoder(client.SingleReply)
+_reply: Final[msgspec.msgpack.Decoder[client.SingleReply]] = msgspec.msgpack.Decoder(
+    analyzed(client.SingleReply)
+)
 _json: Final = msgspec.json.Encoder()
-_job_spec: Final = msgspec.json.Decoder(JobSpec)
+_job_spec: Final = msgspec.json.Decoder(analyzed(JobSpec))
 
 
 def to_json(value: object) -> str:
@@ -88,24 +91,24 @@ def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> d
 def model_row(row: SqlRow) -> ModelRow:
     """Raises: msgspec.ValidationError, if the database has a value that this version does not know."""
     values = _decoded(_MODEL_COLUMNS, row, _JSON_OF_A_MODEL)
-    return msgspec.convert(values, ModelRow)
+    return msgspec.convert(values, analyzed(ModelRow))
 
 
 def scanned_file(row: SqlRow) -> ScannedFile:
-    return msgspec.convert(dict(zip(_SCANNED_COLUMNS, row, strict=True)), ScannedFile)
+    return msgspec.convert(dict(zip(_SCANNED_COLUMNS, row, strict=True)), analyzed(ScannedFile))
 
 
 def scan_row(row: SqlRow) -> ScanRow:
-    return msgspec.convert(_decoded(_SCAN_COLUMNS, row, frozenset({"absent"})), ScanRow)
+    return msgspec.convert(_decoded(_SCAN_COLUMNS, row, frozenset({"absent"})), analyzed(ScanRow))
 
 
 def engine_row(row: SqlRow) -> EngineRow:
     values = _decoded(_ENGINE_COLUMNS, row, frozenset({"spec"}))
-    return msgspec.convert(values, EngineRow)
+    return msgspec.convert(values, analyzed(EngineRow))
 
 
 def image_row(row: SqlRow) -> ImageRow:
-    return msgspec.convert(dict(zip(_IMAGE_COLUMNS, row, strict=True)), ImageRow)
+    return msgspec.convert(dict(zip(_IMAGE_COLUMNS, row, strict=True)), analyzed(ImageRow))
 
 
 def image_values(row: ImageRow) -> SqlRow:
@@ -125,7 +128,7 @@ def blob_values(row: BlobRow) -> SqlRow:
 def job_row(row: SqlRow) -> JobRow:
     values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings", "models"}))
     values["names_checkpoint"] = bool(values["names_checkpoint"])
-    return msgspec.convert(values, JobRow)
+    return msgspec.convert(values, analyzed(JobRow))
 
 
 def job_spec(text: str) -> JobSpec:

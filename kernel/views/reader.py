@@ -11,6 +11,7 @@ import apsw
 import msgspec
 
 from kernel.protocol.errors import DatabaseUnusable
+from kernel.protocol.type_info import analyzed
 from kernel.views.named_sql import load_list_queries
 
 SqlValue = str | int | float | bytes | None
@@ -68,7 +69,7 @@ class Reader:
         Raises: DatabaseUnusable, if the database cannot be opened or read now.
         """
         try:
-            return [msgspec.convert(row, row_type) for row in self._rows(query, values)]
+            return [msgspec.convert(row, analyzed(row_type)) for row in self._rows(query, values)]
         except apsw.Error as error:
             raise DatabaseUnusable(f"cannot read the database: {error}") from error
 

@@ -15,6 +15,7 @@ from api.http.contract.json_text import check_shape, strict_json
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.error_texts import TOO_MUCH, in_words
 from kernel.protocol.errors import InvalidField, SpoonError, wrong_field
+from kernel.protocol.type_info import analyzed
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 Check = Callable[[Input, ValidationErrors], None]
@@ -39,7 +40,7 @@ class BodyReader(Generic[Input]):
         self._later = later
         self._check = check
         self._max_bytes = max_bytes
-        self._decoder = msgspec.json.Decoder(kind)
+        self._decoder = msgspec.json.Decoder(analyzed(kind))
 
     def read(self, req: falcon.Request) -> Input:
         """The input in a request.
@@ -180,7 +181,7 @@ def read_fields(
     """
     spelled = respelled(kind, raw)
     try:
-        found = msgspec.convert(spelled, kind, strict=strict)
+        found = msgspec.convert(spelled, analyzed(kind), strict=strict)
     except msgspec.ValidationError as error:
         diagnose(kind, spelled, later, check, strict=strict).raise_if_any()
         raise _wrong_as_told(str(error)) from error
@@ -245,7 +246,7 @@ def diagnose(
             faults.unknown(name, known, None if faults.is_full else our_name(name, known))
         else:
             try:
-                good[name] = msgspec.convert(value, type=fields[name].type, strict=strict)
+                good[name] = msgspec.convert(value, type=analyzed(fields[name].type), strict=strict)
             except msgspec.ValidationError as error:
                 path, problem = in_words(str(error))
                 bad.add(name)

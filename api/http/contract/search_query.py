@@ -9,6 +9,7 @@ from msgspec import Meta, field
 from api.http.contract.constraints import Limit, ModelRef, check_text
 from api.http.contract.validation_errors import ValidationErrors
 from conf.units import parse_duration_s
+from kernel.protocol.type_info import analyzed
 from kernel.protocol.values import MAX_LIFE_S, MAX_SIDE_PX, Name, Seed
 from kernel.views.page import Order
 from kernel.views.search import words_of
@@ -97,7 +98,7 @@ def _moment_ms(said: str | None, now_ms: int) -> int | None:
 
 def _time_of(said: str) -> datetime:
     try:
-        found: datetime = msgspec.convert(said, Annotated[datetime, Meta(tz=True)])
+        found: datetime = msgspec.convert(said, analyzed(Annotated[datetime, Meta(tz=True)]))
         return found
     except msgspec.ValidationError:
-        return datetime.combine(msgspec.convert(said, date), datetime.min.time(), UTC)
+        return datetime.combine(msgspec.convert(said, analyzed(date)), datetime.min.time(), UTC)

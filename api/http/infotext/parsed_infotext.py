@@ -12,6 +12,7 @@ from api.http.contract.job_input import JobInput
 from api.http.contract.json_text import cut
 from kernel.protocol.enums import ModelType, Scheduler
 from kernel.protocol.error_texts import in_words
+from kernel.protocol.type_info import analyzed
 from kernel.protocol.values import MAX_MODELS
 
 MAX_UNMAPPED: Final = 100
@@ -62,7 +63,10 @@ class ParsedInfotext:
             return False
         spelled = respelled(JobInput, {name: value})
         try:
-            found = {one: msgspec.convert(said, _TYPES[one], strict=False) for one, said in spelled.items()}
+            found = {
+                one: msgspec.convert(said, analyzed(_TYPES[one]), strict=False)
+                for one, said in spelled.items()
+            }
         except msgspec.ValidationError as error:
             is_word = name == "scheduler" and isinstance(value, str)
             reason = problem_with(Scheduler, str(value)) if is_word else in_words(str(error))[1]

@@ -26,6 +26,7 @@ from kernel.protocol.errors import InvalidField, wrong_field
 from kernel.protocol.prompts import fault_of_length
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import stem_of
+from kernel.protocol.type_info import analyzed
 from kernel.views.models import models_called
 from kernel.views.reader import Reader
 
@@ -161,7 +162,7 @@ def _add_lora(parsed: ParsedInfotext, mention: Mention, row: ModelRow) -> None:
         return
     weight = 1.0 if mention.weight is None else mention.weight
     try:
-        use = msgspec.convert({"model_id": row.model_id, "weight": weight}, LoraInput)
+        use = msgspec.convert({"model_id": row.model_id, "weight": weight}, analyzed(LoraInput))
     except msgspec.ValidationError as error:
         parsed.leave(mention.said_as, f"{mention.name}:{weight:g}", f"its weight {in_words(str(error))[1]}")
         return

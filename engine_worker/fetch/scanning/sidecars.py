@@ -22,6 +22,7 @@ from engine_worker.formats.allowed_paths import ModelFile, find_file
 from engine_worker.formats.metadata import words_of
 from kernel.process.log import line
 from kernel.protocol.enums import ModelBase
+from kernel.protocol.type_info import analyzed
 
 MAX_SIDECAR_BYTES: Final = 4 << 20
 """CivitAI's answer with the prompts of all sample images has some hundred KB."""
@@ -105,7 +106,7 @@ def _read_info(path: Path, roots: Sequence[Path]) -> _Info | None:
             text = file.read(MAX_SIDECAR_BYTES + 1)
         if len(text) > MAX_SIDECAR_BYTES:
             raise ValueError("it is too long")
-        return msgspec.json.decode(text.removeprefix(_BOM), type=_Info)
+        return msgspec.json.decode(text.removeprefix(_BOM), type=analyzed(_Info))
     except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
         _log.info(line("sidecar_ignored", path=path, error=error))
         return None

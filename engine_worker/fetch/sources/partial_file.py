@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from kernel.protocol.type_info import analyzed
+
 CHECKPOINT_BYTES: Final = 64 << 20
 """The most that is downloaded again after a crash."""
 _CHUNK_BYTES: Final = 4 << 20
@@ -123,7 +125,7 @@ class PartialFile:
 
     def _read_mark(self) -> Mark:
         try:
-            return msgspec.json.decode(self._mark_path.read_bytes(), type=Mark)
+            return msgspec.json.decode(self._mark_path.read_bytes(), type=analyzed(Mark))
         except (OSError, msgspec.DecodeError):
             return Mark(etag=None, size_bytes=0)
 

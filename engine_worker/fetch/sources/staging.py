@@ -9,6 +9,7 @@ import msgspec
 
 from kernel.protocol.ids import ModelId
 from kernel.protocol.sources import incoming_name
+from kernel.protocol.type_info import analyzed
 
 PRIVATE: Final = 0o700
 
@@ -79,7 +80,7 @@ class StagingFolder:
         """The repository's files as listed by an earlier try, so that a retry continues with the same
         commit."""
         try:
-            return msgspec.json.decode((self.path / "plan.json").read_bytes(), type=Repository)
+            return msgspec.json.decode((self.path / "plan.json").read_bytes(), type=analyzed(Repository))
         except (OSError, msgspec.DecodeError):
             return None
 
