@@ -88,17 +88,13 @@ def detector(files: DetectorFiles, folder: Path) -> CheckResult:
             subject=subject,
             verdict=Verdict.NOTE,
             found=f"{len(absent)} of {len(files.names)} files are missing from {folder}",
-            remedy=f"{files.remedy(absent, str(folder))}{_terms(files)}",
+            remedy=files.remedy(absent, str(folder)),
         )
     without = [name for name in files.optional if not (folder / name).is_file()]
     found = f"{folder}, without {' and '.join(without)}" if without else str(folder)
     if files.licence is not None:
-        return CheckResult(subject=subject, verdict=Verdict.NOTE, found=f"{found}{_terms(files)}")
+        return CheckResult(subject=subject, verdict=Verdict.NOTE, found=f"{found}{files.terms()}")
     return CheckResult(subject=subject, verdict=Verdict.OK, found=found)
-
-
-def _terms(files: DetectorFiles) -> str:
-    return "" if files.licence is None else f"; {files.licence}"
 
 
 def _version(name: str) -> str | None:

@@ -208,8 +208,8 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--type-pose", multiple=True, type=WordChoice(ControlType),
-        help="Control type to extract from --pose. Repeatable. [default: those of --control-model, else the "
-        "engine's --control-net]",
+        help="Control type to extract from --pose. Repeatable. The openpose detector is licensed for "
+        "non-commercial use only. [default: those of --control-model, else the engine's --control-net]",
     ),
     click.option("--preprocessed", is_flag=True, help="Use --pose itself as the control map."),
     click.option(

@@ -5,7 +5,7 @@ loaded here.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,11 +16,11 @@ from engine_worker.formats.diffusers_folder import describe_folder
 from engine_worker.formats.file_kinds import FileKind
 from engine_worker.formats.inspection_result import InspectionResult, variant_of
 from engine_worker.formats.model_folder import ModelFolder
-from engine_worker.formats.onnx_background import describe_background
+from engine_worker.formats.onnx_background import describe_background, terms_of
 from engine_worker.formats.single_file import describe_file
 from engine_worker.formats.tensor_places import listed
 from kernel.process.log import line
-from kernel.protocol.enums import ModelBase, Variant
+from kernel.protocol.enums import ModelBase, ModelType, Variant
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
@@ -54,7 +54,8 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
         _log.info(line("tensors_ignored", model_id=source.model_id, tensors=listed(inspected.leftovers)))
     if source.sha256 is not None and source.sha256.lower() != digest.sha256:
         raise ModelUnreadable(f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared")
-    return fingerprint_of(inspected, source.model_base, digest.size_bytes, digest.sha256)
+    names = (source.name, source.uri)
+    return fingerprint_of(inspected, names, source.model_base, digest.size_bytes, digest.sha256)
 
 
 def describe(subject: Subject, variant: Variant | None = None) -> InspectionResult:
@@ -71,9 +72,15 @@ def describe(subject: Subject, variant: Variant | None = None) -> InspectionResu
 
 
 def fingerprint_of(
-    inspected: InspectionResult, said_base: ModelBase | None, size_bytes: int, sha256: str | None = None
+    inspected: InspectionResult,
+    names: Sequence[str],
+    said_base: ModelBase | None,
+    size_bytes: int,
+    sha256: str | None = None,
 ) -> Fingerprint:
-    """The report of an inspection. The content's base, if it tells one, is believed before `said_base`."""
+    """The report of an inspection. The content's base, if it tells one, is believed before `said_base`.
+    `names`: the model's name, its address, or its path."""
+    terms = terms_of(names) if inspected.model_type is ModelType.BACKGROUND else ()
     return Fingerprint(
         model_type=inspected.model_type,
         model_base=inspected.model_base or said_base,
@@ -87,7 +94,7 @@ def fingerprint_of(
         memory=inspected.memory,
         trigger_words=inspected.trigger_words,
         control_type=inspected.control_type,
-        warnings=inspected.warnings,
+        warnings=(*inspected.warnings, *terms),
     )
 
 

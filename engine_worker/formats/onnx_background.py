@@ -1,5 +1,6 @@
 """Inspects background removers: ONNX files with an image as input and a mask as output."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,12 @@ from kernel.protocol.errors import ModelUnreadable
 _COLORS: Final = 3
 _IMAGE_DIMENSIONS: Final = 4
 """(batch, color, height_px, width_px)"""
+_RMBG: Final = re.compile(r"bria|rmbg([-_. v]*[12]|(\.onnx)?$)", re.IGNORECASE)
+_RMBG_TERMS: Final = (
+    "the RMBG weights of BRIA AI are licensed for non-commercial use only; commercial use requires an "
+    "agreement with BRIA AI"
+)
+"""Source: the model cards of briaai/RMBG-1.4 and briaai/RMBG-2.0."""
 
 
 def describe_background(source: Path | ModelFile) -> InspectionResult:
@@ -39,6 +46,11 @@ def describe_background(source: Path | ModelFile) -> InspectionResult:
         weights=tuple(model.weights),
         native_size_px=_size_px(model.inputs[0]),
     )
+
+
+def terms_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The license terms of weights known by name or address, because an ONNX file carries none."""
+    return (_RMBG_TERMS,) if any(map(_RMBG.search, names)) else ()
 
 
 def _is_image(place: Place) -> bool:

@@ -23,7 +23,11 @@ class DetectorFiles(msgspec.Struct, frozen=True, kw_only=True):
 
     def remedy(self, absent: Sequence[str], folder: str) -> str:
         """The advice for files that are missing in the detector's folder."""
-        return f"put {', '.join(absent)} into {folder} (from {self.source})"
+        return f"put {', '.join(absent)} into {folder} (from {self.source}){self.terms()}"
+
+    def terms(self) -> str:
+        """The license terms, to be added to a sentence; empty if there is nothing to know."""
+        return "" if self.licence is None else f"; {self.licence}"
 
 
 DETECTOR_FILES: Final[Mapping[ControlType, DetectorFiles]] = MappingProxyType(

@@ -118,7 +118,7 @@ class Scanner:
         if inspected.model_type is not ModelType.BACKGROUND:
             base = beside.base or base_of_place(candidate.path, candidate.top, inspected.model_type)
         thumbnail = None if beside.thumbnail is None else text_of(beside.thumbnail)
-        return fingerprint_of(inspected, base, _size_bytes(model)), thumbnail
+        return fingerprint_of(inspected, (str(candidate.path),), base, _size_bytes(model)), thumbnail
 
 
 def _inspect(candidate: Candidate, model: _Model) -> InspectionResult:

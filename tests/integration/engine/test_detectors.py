@@ -135,9 +135,8 @@ def test_a_missing_file_is_named_with_its_folder_and_source(
         (tmp_path / control_type / name).touch()
     with pytest.raises(NotInstalled) as caught:
         drawn(control_type, astronaut, tmp_path)
-    assert (
-        f"put {needed.names[-1]} into {tmp_path / control_type} (from {needed.source})" in caught.value.detail
-    )
+    advice = f"put {needed.names[-1]} into {tmp_path / control_type} (from {needed.source})"
+    assert caught.value.detail.endswith(f"{advice}{needed.terms()}")
 
 
 def test_without_a_folder_its_setting_is_named(astronaut: Image.Image) -> None:

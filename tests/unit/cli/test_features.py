@@ -47,6 +47,7 @@ def test_the_files_of_a_detector_are_named_until_they_are_there(tmp_path: Path) 
 def test_openpose_is_never_shown_without_its_licence(tmp_path: Path) -> None:
     openpose = DETECTOR_FILES[ControlType.OPENPOSE]
     assert "non-commercial use only" in (detector(openpose, tmp_path).remedy or "")
+    assert "non-commercial use only" in openpose.remedy(openpose.names, str(tmp_path))
     (tmp_path / openpose.names[0]).touch()
     found = detector(openpose, tmp_path).found
     assert found.startswith(f"{tmp_path}, without hand_pose_model.pth and facenet.pth; ")

@@ -69,6 +69,26 @@ def test_a_background_remover_is_found_out(
     assert (found.parameters, found.memory_bytes, found.variant) == (3, 12, Variant.FP32)
 
 
+@pytest.mark.parametrize(
+    ("name", "is_restricted"),
+    [
+        ("briaai/RMBG-1.4/onnx/model.onnx", True),
+        ("rmbg_v2.0.onnx", True),
+        ("rmbg.onnx", True),
+        ("RMBG/BiRefNet.onnx", False),
+        ("u2net.onnx", False),
+    ],
+)
+def test_weights_that_are_not_free_for_commerce_say_so(
+    tmp_path: Path, name: str, is_restricted: bool
+) -> None:
+    """A folder RMBG, as ComfyUI's extension has it, holds other weights as well."""
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    warnings = look_at(written(tmp_path, remover()).rename(path), ModelType.BACKGROUND).warnings
+    assert ["non-commercial use only" in text for text in warnings] == [True] * is_restricted
+
+
 def test_a_size_that_the_file_contradicts_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, remover())
     source = source_of(path, ModelType.BACKGROUND)
