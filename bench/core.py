@@ -18,7 +18,7 @@ from kernel.protocol import worker as wire
 from kernel.protocol.enums import EngineState, JobState, ModelBase, ModelState, ModelType, WorkerRole
 from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, ModelId
 from kernel.protocol.rows import EngineRow, JobRow, ModelRow
-from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.specs import INSPECTION_RULES, EngineSpec, JobRequest
 
 WAITING: Final = 100_000
 ROUNDS: Final = 5
@@ -134,6 +134,7 @@ def snapshot(waiting: int) -> Snapshot:
         declared_base=None,
         declared_sha256=None,
         created_at_ms=0,
+        inspection_rules=INSPECTION_RULES,
     )
     spec = EngineSpec(name="engine", checkpoint=model.model_id, autostart=False)
     engine = EngineRow(ENGINE, "engine", spec, EngineState.CLOSED, created_at_ms=0)

@@ -21,7 +21,7 @@ from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_fil
 from kernel.protocol.enums import ModelBase, ModelState, ModelType
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.rows import ModelRow
-from kernel.protocol.specs import EngineSpec
+from kernel.protocol.specs import INSPECTION_RULES, EngineSpec
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell.store import Store
 
@@ -146,6 +146,7 @@ def add_model(folder: Path) -> None:
         declared_sha256=None,
         created_at_ms=0,
         native_size_px=64,
+        inspection_rules=INSPECTION_RULES,
     )
     store.save(SaveModel(row))
     store.commit()

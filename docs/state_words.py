@@ -17,7 +17,8 @@ MODEL: Final[Words] = {
         ModelState.DOWNLOADING,
         ModelState.ERROR,
     ): "it cannot be used, or fetch workers died over it or could not start",
-    (ModelState.READY, ModelState.ERROR): "its files are gone",
+    (ModelState.READY, ModelState.ERROR): "its files are gone, or newer rules refuse it",
+    (ModelState.READY, ModelState.DOWNLOADING): "a person asked to inspect it again",
     (ModelState.ERROR, ModelState.DOWNLOADING): "a person asked to try again, or its files are there again",
 }
 

@@ -191,7 +191,7 @@ def add(
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait until the model is ready.")
 @click.pass_obj
 def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
-    """Retry MODEL (an id or name) after an error. An interrupted download resumes.
+    """Retry MODEL (an id or name) after an error, or inspect a ready one again. A download resumes.
 
     \b
     Examples:

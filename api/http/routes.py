@@ -97,7 +97,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
               "Show a model", {200: model.Model}, None, WaitQuery, (*NO_SUCH_MODEL, *NO_WAIT)),
         Route("delete_model", "DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
               {204: None}, None, model.ModelDeleteQuery, (*NO_SUCH_MODEL, e.ModelInUse)),
-        Route("retry_model", "POST", f"{one_model}/retry", r.models.retry, "Retry a model after an error",
+        Route("retry_model", "POST", f"{one_model}/retry", r.models.retry,
+              "Retry a model after an error, or inspect it again",
               {202: model.Model, 200: model.Model}, None, WaitQuery,
               (*NO_SUCH_MODEL, *NO_WAIT, e.IllegalMove, e.KeyReused, e.DiskFull), KEYED),
 

@@ -23,7 +23,7 @@ from engine_worker.port import ProgressCallback
 from kernel.protocol.errors import DownloadFailed, ModelUnreadable
 from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.model_refs import ModelSource
-from kernel.protocol.sources import PUBLIC_HUB
+from kernel.protocol.sources import PUBLIC_HUB, is_local
 from kernel.protocol.specs import Fingerprint
 
 _ENDINGS: Final = {FileKind.SAFETENSORS: ".safetensors", FileKind.ONNX: ".onnx"}
@@ -64,7 +64,7 @@ class Fetcher:
 
     def _fetch(self, source: ModelSource, staging: StagingFolder, on_progress: ProgressCallback) -> Fetched:
         found = acquire(source, self.roots, self.means, staging, on_progress)
-        model = self._open(found)
+        model = self._open(source, found)
         kind = _kind_of(found, model)
         if isinstance(model, ModelFile) and kind is FileKind.PICKLE:
             found = self._convert(source, found, model, staging, on_progress)
@@ -74,17 +74,18 @@ class Fetcher:
         try:
             fingerprint = inspect(source, subject, lambda done, total: on_progress(done, total, None))
         except ModelUnreadable as error:
-            raise ModelUnreadable(_without_our_name(found, error.detail)) from error
+            raise ModelUnreadable(_without_our_name(source, found, error.detail)) from error
         if not found.is_ours:
             return Fetched(fingerprint, stored=None, revision=None)
         self._lay_out(found.path, staging)
         return Fetched(fingerprint, stored=_name_of(kind, fingerprint), revision=found.revision)
 
-    def _open(self, found: Acquired) -> ModelFile | ModelFolder:
+    def _open(self, source: ModelSource, found: Acquired) -> ModelFile | ModelFolder:
         """Open the model. Its name does not matter any more: downloaded files are in a folder of our own."""
+        roots = self.roots if is_local(source.uri) else (self.means.folder,)
         if found.path.is_dir():
-            return ModelFolder(found.path, (found.path,) if found.is_ours else self.roots)
-        return opened(found.path) if found.is_ours else open_file(found.path, self.roots)
+            return ModelFolder(found.path, (found.path,) if found.is_ours else roots)
+        return opened(found.path) if found.is_ours else open_file(found.path, roots)
 
     def _convert(
         self,
@@ -95,7 +96,7 @@ class Fetcher:
         on_progress: ProgressCallback,
     ) -> Acquired:
         if not self.allows_pickle:
-            raise ModelUnreadable(_without_our_name(found, f"{found.path.name} {pickles.REFUSAL}"))
+            raise ModelUnreadable(_without_our_name(source, found, f"{found.path.name} {pickles.REFUSAL}"))
         self.means.transfer.quota.check_size(held.size_bytes)
         if source.sha256 is not None and ONE_FILE not in found.hashes:
             digest = digest_file(held, lambda done, total: on_progress(done, total, None))
@@ -132,10 +133,10 @@ def _own_hub(hub: str) -> frozenset[str]:
     return frozenset({hub.partition("://")[2].partition("/")[0].lower()})
 
 
-def _without_our_name(found: Acquired, detail: str) -> str:
-    """The problem with a model without the name of our staging folder, which means nothing to a person."""
+def _without_our_name(source: ModelSource, found: Acquired, detail: str) -> str:
+    """The problem with a model without the name that we gave its files, which means nothing to a person."""
     ours = f"{found.path.name} "
-    if not found.is_ours or not detail.startswith(ours):
+    if is_local(source.uri) or not detail.startswith(ours):
         return detail
     return f"the {'folder' if found.path.is_dir() else 'file'} {detail.removeprefix(ours)}"
 

@@ -13,7 +13,7 @@ from engine_worker.fetch.digest import Digest, Moved, digest_file, digest_files
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.component_folder import describe_component, is_component
 from engine_worker.formats.diffusers_folder import describe_folder
-from engine_worker.formats.file_kinds import FileKind
+from engine_worker.formats.file_kinds import FileKind, stranger_in
 from engine_worker.formats.inspection_result import InspectionResult, variant_of
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.onnx_background import describe_background, terms_of
@@ -46,16 +46,31 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
 
     Raises: ModelUnreadable, if it cannot be used, with the reason for the person who registered it.
     """
-    inspected = describe(subject, source.variant)
+    inspected = _described(source, subject)
     _check_declared(source, inspected)
     _check_size(source, inspected)
-    digest = _digest(subject, moved)
+    digest = _digest(source, subject, moved)
     if inspected.leftovers:
         _log.info(line("tensors_ignored", model_id=source.model_id, tensors=listed(inspected.leftovers)))
     if source.sha256 is not None and source.sha256.lower() != digest.sha256:
+        if source.known_bytes is not None:
+            raise ModelUnreadable("it has changed since it was registered: retry it to take it as it is now")
         raise ModelUnreadable(f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared")
     names = (source.name, source.uri)
     return fingerprint_of(inspected, names, source.model_base, digest.size_bytes, digest.sha256)
+
+
+def _described(source: ModelSource, subject: Subject) -> InspectionResult:
+    """Raises: ModelUnreadable; of a file that is something else by its first bytes, it says what."""
+    try:
+        return describe(subject, source.variant)
+    except ModelUnreadable as error:
+        model = subject.model
+        stranger = stranger_in(model) if isinstance(model, ModelFile) else None
+        if stranger is None:
+            raise
+        remedy = "name it .ckpt, or use safetensors" if stranger == "a pickle" else "fetch it again"
+        raise ModelUnreadable(f"{model.path.name} is {stranger}, not a model file: {remedy}") from error
 
 
 def describe(subject: Subject, variant: Variant | None = None) -> InspectionResult:
@@ -95,13 +110,21 @@ def fingerprint_of(
         trigger_words=inspected.trigger_words,
         control_type=inspected.control_type,
         warnings=(*inspected.warnings, *terms),
+        beside=inspected.beside,
     )
 
 
-def _digest(subject: Subject, moved: Moved) -> Digest:
+def _digest(source: ModelSource, subject: Subject, moved: Moved) -> Digest:
+    """The digest; that of a model that was inspected before is believed while its size is the same."""
     if isinstance(subject.model, ModelFolder):
         # Links to folders are not walked through, but what loading reached through them is open and counts.
-        return digest_files(sorted(subject.model.opened_files().items()), moved, subject.hashes)
+        files = sorted(subject.model.opened_files().items())
+        size_bytes = sum(held.size_bytes for _, held in files)
+        if source.sha256 is not None and source.known_bytes == size_bytes:
+            return Digest(source.sha256, size_bytes)
+        return digest_files(files, moved, subject.hashes)
+    if source.sha256 is not None and source.known_bytes == subject.model.size_bytes:
+        return Digest(source.sha256, subject.model.size_bytes)
     known = subject.hashes.get(ONE_FILE)
     return digest_file(subject.model, moved) if known is None else Digest(known, subject.model.size_bytes)
 

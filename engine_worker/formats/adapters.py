@@ -21,6 +21,8 @@ from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
 
+_READS_TEXT: Final = ("q_proj", "k_proj", "v_proj", "mlp_fc1")
+"""Layers of a text encoder whose inputs are as wide as its embeddings."""
 _NAMES: Final = {ModelBase.SD: "SD 1.5", ModelBase.SDXL: "SDXL"}
 _OF_SDXL: Final = ("add_embedding_", "label_emb_")
 _OTHER_CONTROLS: Final = {
@@ -46,7 +48,7 @@ def describe_lora(header: Header) -> InspectionResult:
     found = _adapter(ModelType.LORA, _base_of_lora(layout), header)
     words = dict.fromkeys((*named(layout.words), *found.trigger_words))
     warnings = (*(f"it {said}" for said in layout.warnings()), *_strange_layers(layout, found.model_base))
-    return replace(found, trigger_words=tuple(words)[:MAX_WORDS], warnings=warnings)
+    return replace(found, trigger_words=tuple(words)[:MAX_WORDS], warnings=warnings, beside=layout.beside)
 
 
 def is_controlnet(header: Header) -> bool:
@@ -113,6 +115,8 @@ def _base_of_lora(layout: LoraLayout) -> ModelBase | None:
     for layer in layout.layers:
         if layer.network is Network.PROJECTING_TEXT_ENCODER or layer.place[1].startswith(_OF_SDXL):
             return ModelBase.SDXL
+        if layer.network is Network.TEXT_ENCODER and layer.place[1].endswith(_READS_TEXT):
+            base_of_text_width(layer.extent[1])
     if layout.text_width is not None:
         return base_of_text_width(layout.text_width)
     return base_of(layout.words) if layout.words else None

@@ -54,6 +54,8 @@ UNET_ALONE: Final = (
 _V_PREDICTION_MARK: Final = "v_pred"
 """An empty tensor by which fine-tuners mark v-prediction, which shapes do not tell."""
 _V_PREDICTION_LINE: Final = re.compile(rb"""^\s*parameterization:\s*["']?v["']?\s*$""", re.MULTILINE)
+_V_PREDICTION: Final = "v_prediction"
+_SIDECAR: Final = ".yaml"
 _MAX_SIDECAR_BYTES: Final = 64 << 10
 _RESOLUTION: Final = re.compile(r"([1-9]\d{1,4})(?:x\d+)?")
 
@@ -77,6 +79,7 @@ def describe_checkpoint(header: Header) -> InspectionResult:
             entry for name, entry in header.tensors.items() if name.startswith((UNET, _VAE, *_TEXT))
         ),
         prediction_type=_prediction_type(header),
+        beside=f"{_SIDECAR} {_V_PREDICTION}" if _has_v_prediction_beside(header) else "",
         native_size_px=_native_size_px(header, base),
         trigger_words=trigger_words(header.metadata),
     )
@@ -124,9 +127,9 @@ def check_unet_inputs(channels: int) -> None:
 def _prediction_type(header: Header) -> str | None:
     """None if no mark, metadata or file beside it tells, which nearly always means epsilon."""
     if _V_PREDICTION_MARK in header.tensors or _has_v_prediction_beside(header):
-        return "v_prediction"
+        return _V_PREDICTION
     said = header.metadata.get("modelspec.prediction_type")
-    return {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}.get(said or "")
+    return {"v": _V_PREDICTION, _V_PREDICTION: _V_PREDICTION, "epsilon": "epsilon"}.get(said or "")
 
 
 def _has_v_prediction_beside(header: Header) -> bool:
@@ -134,7 +137,7 @@ def _has_v_prediction_beside(header: Header) -> bool:
 
     Only this line is searched for, so nothing else about that file can be learned through it.
     """
-    beside = None if header.file is None else header.file.beside(".yaml")
+    beside = None if header.file is None else header.file.beside(_SIDECAR)
     if beside is None:
         return False
     try:

@@ -26,7 +26,7 @@ from engine_worker.formats.ldm_keys import Stored
 from engine_worker.formats.memory_profile import profile_of_layout
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.safetensors_header import read_header
-from engine_worker.formats.scheduler_config import check_scheduler
+from engine_worker.formats.scheduler_config import check_scheduler, without_nulls
 from kernel.protocol.enums import ModelBase, ModelType, Variant
 from kernel.protocol.errors import ModelUnreadable
 
@@ -148,7 +148,7 @@ def read_folder(folder: ModelFolder, index: FolderIndex, variant: Variant | None
         vae=read_part(folder, "vae", Network.VAE, variant) if index.has_vae else None,
         text_encoders=tuple(encoders),
         tokenizers=tuple(tokenizers),
-        scheduler_config=_config(folder, "scheduler", "scheduler_config.json"),
+        scheduler_config=without_nulls(_config(folder, "scheduler", "scheduler_config.json")),
         zeroes_empty_negative=index.zeroes_empty_negative,
     )
 
@@ -178,14 +178,26 @@ def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> lis
         whole = folder.file(part, f"{stem}{infix}.safetensors")
         if whole is not None:
             return [whole]
-        index = f"{stem}.safetensors.index{infix}.json"
-        if folder.file(part, index) is not None:
-            return _shards(folder, part, index)
-    if any(folder.file(part, name) for name in (f"{stem}.bin", f"pytorch_{stem}.bin")):
+        for index in index_names(stem, infix):
+            if folder.file(part, index) is not None:
+                return _shards(folder, part, index)
+    infixes = ("", *(f".{other}" for other in Variant))
+    pickles = [f"{name}{infix}.bin" for name in (stem, f"pytorch_{stem}") for infix in infixes]
+    if any(folder.file(part, name) for name in pickles):
         raise ModelUnreadable(
             f"the weights of {part or 'the model'} are pickles, which are not supported: use safetensors"
         )
     raise ModelUnreadable(f"{folder.path.name} lacks the file {_in(part, f'{stem}.safetensors')}")
+
+
+def index_names(stem: str, infix: str) -> tuple[str, ...]:
+    """The index of shards, as the versions of diffusers have named that of a variant."""
+    names = (
+        f".safetensors.index{infix}.json",
+        f"{infix}.safetensors.index.json",
+        f".safetensors{infix}.index.json",
+    )
+    return tuple(f"{stem}{name}" for name in (names if infix else names[:1]))
 
 
 def _shards(folder: ModelFolder, part: str, index: str) -> list[ModelFile]:

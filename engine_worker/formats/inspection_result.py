@@ -32,6 +32,8 @@ class InspectionResult:
     control_type: ControlType | None = None
     warnings: tuple[str, ...] = ()
     """What its owner should know although it can be used."""
+    beside: str = ""
+    """What decides its images but is in a file beside it: the file's name, and what it says."""
     leftovers: tuple[str, ...] = ()
     """The tensors that are known to be useless, for the log."""
 

@@ -6,8 +6,11 @@ Registration and the engine read the same layout, so that what is registered can
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from math import prod
 from typing import Final
+
+import msgspec
 
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.checkpoint_layout import Network
@@ -78,6 +81,8 @@ class LoraLayout:
     others: tuple[str, ...]
     """Keys that are none of a LoRA's."""
     scales: Scales
+    beside: str
+    """The configuration beside it, by its name and the digest of what counts of it."""
     lacks_scale: bool
     """peft wrote it, and its alpha is only in a file beside it, which is not there."""
 
@@ -137,13 +142,15 @@ def read_lora_layout(source: Header) -> LoraLayout:
     _check_unique(layers)
     has_alphas = any(Part.ALPHA in layer.parts for layer in layers)
     is_of_peft = any(mark in key for key in source.tensors for mark in _PEFT_KEYS)
-    scales = Scales(source, _config_beside(source.file) if is_of_peft else None)
+    beside = _config_beside(source.file) if is_of_peft else None
+    scales = Scales(source, beside)
     return LoraLayout(
         header=source,
         layers=layers,
         words=words,
         others=(*keys.others, *unread),
         scales=scales,
+        beside="" if beside is None else f"{CONFIG_FILE} {sha256(msgspec.json.encode(beside)).hexdigest()}",
         lacks_scale=scales.says_nothing
         and not has_alphas
         and any(key.startswith("base_model.model.") for key in source.tensors),
@@ -151,7 +158,8 @@ def read_lora_layout(source: Header) -> LoraLayout:
 
 
 def _check_family(names: list[str]) -> None:
-    """Raises: ModelUnreadable, if most of these layers are of no network of Stable Diffusion."""
+    """Raises: ModelUnreadable, if most of these layers are of no network of Stable Diffusion, or most without
+    the text encoder's, which other families share."""
     motions = [name for name in names if "motion_modules" in name]
     if len(motions) > len(names) / 2:
         raise ModelUnreadable("this is a LoRA for AnimateDiff's motion layers: only images are drawn here")
@@ -162,7 +170,8 @@ def _check_family(names: list[str]) -> None:
         for name, (network, plain) in places
         if not any((network, plain.replace(".", "_")) in table for table in tables)
     ]
-    if len(foreign) > len(names) / 2:
+    others = [name for name, (network, _) in places if network is Network.UNET]
+    if len(foreign) > len(names) / 2 or len(set(others) & set(foreign)) > len(others) / 2:
         raise stranger(f"a LoRA for another model family (it changes {listed(foreign)})")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from engine_worker.formats.allowed_paths import ANYWHERE, ModelFile, open_file, resolve
 from engine_worker.formats.component_folder import describe_component
+from engine_worker.formats.inspection_result import InspectionResult
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.single_file import describe_file
 from kernel.protocol.enums import ModelBase, ModelType
@@ -31,7 +32,7 @@ def resolve_model(
 ) -> ModelFile | ModelFolder:
     """Open the file or folder of a model of that type, for that base.
 
-    Raises: ModelUnreadable, if inspection finds another type or base.
+    Raises: ModelUnreadable, if inspection finds another type or base, or what is beside it has changed.
     """
     path = resolve(source.uri, roots)
     found: ModelFile | ModelFolder
@@ -43,7 +44,21 @@ def resolve_model(
         inspected = describe_file(found)
     if inspected.model_type is not wanted:
         raise ModelUnreadable(f"{source.name} is a {inspected.model_type}, not a {wanted}")
+    check_beside(source, inspected)
     theirs = inspected.model_base or source.model_base
     if theirs not in (None, base):
         raise ModelUnreadable(f"{source.name} is for {theirs}, but the checkpoint is {base}")
     return found
+
+
+def check_beside(source: ModelSource, inspected: InspectionResult) -> None:
+    """Check that what decides a model's images, but is not in its file, is what its registration found.
+
+    Raises: ModelUnreadable.
+    """
+    if source.beside not in (None, inspected.beside):
+        name = (source.beside or inspected.beside).partition(" ")[0]
+        raise ModelUnreadable(
+            f"the file {name} beside {source.name}, which decides its images, has changed since its "
+            "registration: retry the model to take it as it is now"
+        )

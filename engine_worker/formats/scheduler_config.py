@@ -64,7 +64,7 @@ def check_scheduler(in_index: str | None, config: Mapping[str, object]) -> str |
     ):
         raise _other_noise(f"prediction_type is {config['prediction_type']!r:.40}")
     try:
-        options = msgspec.convert(_without_nulls(config), analyzed(_Options))
+        options = msgspec.convert(without_nulls(config), analyzed(_Options))
     except msgspec.ValidationError as error:
         raise ModelUnreadable(f"scheduler/scheduler_config.json is invalid: {error}") from error
     betas = options.trained_betas
@@ -93,5 +93,6 @@ def _other_noise(reason: str) -> ModelUnreadable:
     )
 
 
-def _without_nulls(config: Mapping[str, object]) -> dict[str, object]:
+def without_nulls(config: Mapping[str, object]) -> dict[str, object]:
+    """A configuration without options that are null, which mean their default."""
     return {name: value for name, value in config.items() if value is not None}

@@ -34,6 +34,10 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     model_base: ModelBase | None = None
     variant: Variant | None = None
     sha256: str | None = None
+    known_bytes: int | None = None
+    """The size of a model that was inspected before: if it has not changed, only its headers are read."""
+    beside: str | None = None
+    """What its inspection found in a file beside it, which must still be so; None: not known."""
     control_type: ControlType | None = None
     """The maps that a ControlNet was trained on."""
     trigger_words: tuple[str, ...] = ()

@@ -50,6 +50,10 @@ class ModelRow(Struct, frozen=True):
     revision: str | None = None
     warnings: tuple[str, ...] = ()
     """Of its inspection."""
+    inspection_rules: int = 0
+    """The version of the rules by which it was inspected."""
+    beside: str | None = None
+    """What the inspection found in a file beside it; None before."""
     preparation: Preparation | None = None
     thumbnail: str | None = None
     """The path of the image beside its file in one of models.folders."""

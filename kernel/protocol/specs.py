@@ -1,6 +1,6 @@
 """The values of engines and jobs: as requested, and with every default resolved."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, field
@@ -61,6 +61,11 @@ SchedulerConfig = dict[str, bool | int | float | str]
 """Options under diffusers' own names, which override the checkpoint's scheduler config."""
 
 
+INSPECTION_RULES: Final = 1
+"""The version of the rules by which models are inspected. Raise it when they refuse models, or warn of some,
+that were ready before: the next start has those inspected again."""
+
+
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     """The results of inspecting a model's headers."""
 
@@ -84,6 +89,9 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     """The maps that a ControlNet was trained on, if its metadata tells."""
     warnings: tuple[str, ...] = ()
     """What its owner should know, although it can be used."""
+    beside: str = ""
+    """What decides its images but is in a file beside it, and so not in its sha256: the file's name, and what
+    it says."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from engine_worker.formats.ldm_layout import read_single_file
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.network_configs import LATENT_SCALE
 from engine_worker.formats.network_options import read_unet_options
-from engine_worker.formats.resolve_model import resolve_model
+from engine_worker.formats.resolve_model import check_beside, resolve_model
 from engine_worker.formats.safetensors_header import read_header
 from engine_worker.formats.single_file import describe_file
 from kernel.protocol.enums import MemoryPlan, ModelBase, ModelType, Variant
@@ -48,7 +48,7 @@ def load_components(  # noqa: PLR0913 - what an order says, and who hears of the
     Raises: ModelUnreadable, if the files are not a complete SD 1.5 or SDXL checkpoint; NotInstalled, if a
     package that loading needs is not installed; torch.OutOfMemoryError.
     """
-    layout = read_layout(resolve(source.uri, roots), source.variant, roots, source.name)
+    layout = read_layout(resolve(source.uri, roots), source.variant, roots, source)
     if source.model_base is not None and source.model_base is not layout.base:
         raise ModelUnreadable(f"{source.name} is {layout.base}, not {source.model_base}")
     borrowed = vae if layout.vae is None else None
@@ -67,9 +67,12 @@ def load_components(  # noqa: PLR0913 - what an order says, and who hears of the
 
 
 def read_layout(
-    path: Path, variant: Variant | None = None, roots: Sequence[Path] = ANYWHERE, name: str = ""
+    path: Path,
+    variant: Variant | None = None,
+    roots: Sequence[Path] = ANYWHERE,
+    source: ModelSource | None = None,
 ) -> CheckpointLayout:
-    """Read the layout of a checkpoint, from its headers and configurations alone, and the model's name.
+    """Read the layout of a checkpoint, from its headers and configurations alone, and the model's source.
 
     The same inspection decides here as at registration.
     Raises: ModelUnreadable.
@@ -82,7 +85,9 @@ def read_layout(
     inspected = describe_file(held)
     if inspected.model_type is not ModelType.CHECKPOINT:
         raise ModelUnreadable(f"{path.name} is a {inspected.model_type}: an engine requires a checkpoint")
-    return read_single_file(read_header(held), inspected, name)
+    if source is not None:
+        check_beside(source, inspected)
+    return read_single_file(read_header(held), inspected, "" if source is None else source.name)
 
 
 def _assemble(

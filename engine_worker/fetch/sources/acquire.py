@@ -14,6 +14,7 @@ from engine_worker.port import ProgressCallback
 from kernel.protocol.errors import DownloadFailed
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.sources import (
+    STORED_SCHEME,
     BadSource,
     HubSource,
     LocalSource,
@@ -31,7 +32,7 @@ class Acquired:
     path: Path
     """A file or a folder."""
     is_ours: bool
-    """True for a download, False for a model that is used in place."""
+    """True for a download, False for a model that is used where it is."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """sha256 digests computed while downloading, by the name in a folder; of a single file by `""`."""
     revision: str | None = None
@@ -60,6 +61,8 @@ def acquire(
     """
     if staging.ready.exists():
         return Acquired(staging.ready, is_ours=True)  # it was complete when an earlier worker died
+    if source.uri.startswith(STORED_SCHEME):
+        return Acquired(resolve(source.uri, (means.folder,)), is_ours=False)
     parsed = _parsed(source.uri)
     if isinstance(parsed, LocalSource):
         return Acquired(resolve(parsed.uri, roots), is_ours=False)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from engine_worker.formats.diffusers_folder import index_names
 from engine_worker.formats.embedding_keys import PAIR
 from engine_worker.formats.lora_keys import LORA_FILES
 from engine_worker.formats.lora_scales import CONFIG_FILE
@@ -83,9 +84,9 @@ def _weights_of_part(part: str, stem: str, inside: list[str], variant: Variant |
         whole = f"{part}/{stem}{infix}.safetensors"
         if whole in inside:
             return [whole]
-        index = f"{part}/{stem}.safetensors.index{infix}.json"
+        index = next((name for name in index_names(f"{part}/{stem}", infix) if name in inside), None)
         shards = [name for name in inside if _is_shard(name, f"{part}/{stem}{infix}-")]
-        if index in inside and shards:
+        if index is not None and shards:
             return [index, *shards]
     raise DownloadFailed(
         f"the repository has no safetensors weights for {part}, and pickles are not supported"

@@ -136,14 +136,15 @@ def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
 
 
 def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
-    """Fetch a model again, resuming with the bytes that are there.
+    """Fetch a model again, resuming with the bytes that are there; a ready one that is used in place is
+    inspected as it is now.
 
-    Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown; DiskFull.
+    Raises: ModelNotFound; IllegalMove, if the model is being fetched; ShuttingDown; DiskFull.
     """
     row = _model(world, ask.model_id)
     _check_can_fetch(world, row.uri)
-    if row.status is not ModelState.ERROR:
-        raise IllegalMove(f"the model is {row.status.value}: only a model in error can be retried")
+    if row.status is ModelState.DOWNLOADING:
+        raise IllegalMove("the model is being downloaded or inspected: wait until it is ready or in error")
     missing_files.fetch_again(world, row)
     return client.ModelAccepted(model_id=row.model_id, status=ModelState.DOWNLOADING, created=False)
 

@@ -76,6 +76,7 @@ def start(world: World) -> None:
             _inspect_again(world, model)
     missing_files.seen(world, world.models_absent)
     world.models_absent = frozenset()
+    fetching.review(world)
     world.blamed = {}
     housekeeping.start_sweep(world)
     if world.limits.with_api and not world.api_process.is_running and world.phase is Phase.RUNNING:

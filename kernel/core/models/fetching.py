@@ -1,6 +1,6 @@
 """Fetches models with a small pool of fetch workers, launched on demand."""
 
-from itertools import islice
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from kernel.protocol.errors import BadMessage, DownloadFailed, NotPermitted, Wor
 from kernel.protocol.ids import ModelId
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import is_local, is_stored_name
-from kernel.protocol.specs import Fingerprint
+from kernel.protocol.specs import INSPECTION_RULES, Fingerprint
 
 MAX_LOCAL: Final = 2
 """Local models inspected at once, beside the downloads, so that none waits for a slow site."""
@@ -54,36 +54,39 @@ def tend(world: World) -> None:
 
 
 def _eligible_models(world: World) -> list[ModelId]:
-    """The models that wait and may start now: local ones and downloads have separate limits. If there are
-    none, one whose digest is missing."""
-    taken = [world.models[w.model_id] for w in world.workers.values() if w.model_id in world.models]
+    """The models that wait and may start now: local ones and downloads have separate limits. Behind them, one
+    that is to be reviewed; if there are none, one whose digest is missing."""
+    held = [w.model_id for w in world.workers.values() if w.model_id in world.models]
+    taken = [world.models[model_id] for model_id in held if model_id not in world.models_to_review]
     room = {
         True: MAX_LOCAL - sum(is_local(row.uri) for row in taken),
         False: world.limits.max_downloads - sum(not is_local(row.uri) for row in taken),
     }
     found = []
-    for model_id in _untouched_models(world):
+    for model_id in _untouched(world, world.models_to_inspect):
         kind = is_local(world.models[model_id].uri)
         if room[kind] > 0:
             room[kind] -= 1
             found.append(model_id)
-    is_digesting = any(w.model_id in world.models_to_digest for w in world.workers.values())
-    if not found and not is_digesting and world.scan.worker_id is None:
-        found.extend(islice(world.models_to_digest, 1))
+    if world.models_to_review.keys().isdisjoint(held):
+        found += _untouched(world, world.models_to_review)[:1]
+    if not found and world.scan.worker_id is None and not world.models_to_review:
+        found += _untouched(world, world.models_to_digest)[: world.models_to_digest.keys().isdisjoint(held)]
     return found
 
 
-def _untouched_models(world: World) -> list[ModelId]:
-    """The waiting models that no worker has; a worker that is being ended still has its own."""
+def _untouched(world: World, models: Iterable[ModelId]) -> list[ModelId]:
+    """Those that no worker has; a worker that is being ended still has its own."""
     taken = {w.model_id for w in world.workers.values()}
-    return [model_id for model_id in world.models_to_inspect if model_id not in taken]
+    return [model_id for model_id in models if model_id not in taken]
 
 
 def _give(world: World, worker: Worker, row: ModelRow) -> None:
     worker.model_id = row.model_id
     world.timers.clear(due.Idle(worker.worker_id))
     world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
-    source = model_refs.source(world, row.model_id)
+    known_bytes = row.size_bytes if row.model_id in world.models_to_review else None
+    source = replace(model_refs.source(world, row.model_id), known_bytes=known_bytes)
     world.act(actions.Order(worker.worker_id, wire.InspectModel(source=source)))
 
 
@@ -120,8 +123,10 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
             give_up(world, row, BadMessage.code, f"invalid report from the fetch worker: {fault}")
             tend(world)
             return
-        row = replace(with_fingerprint(row, report.fingerprint), revision=report.revision)
-        if report.stored is None:
+        row = replace(with_fingerprint(row, report.fingerprint), revision=report.revision or row.revision)
+        if row.status is ModelState.READY:
+            transitions.note_model(world, row)
+        elif report.stored is None:
             transitions.move_model(world, row, ModelState.READY)
             reconcile.try_again(world, row.model_id)
         elif is_stored_name(report.stored):
@@ -139,6 +144,8 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
 def _digested_model(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
     """The ready model whose digest the worker was asked for, which it is done with; None for others."""
     if model_id != worker.model_id or model_id not in world.models_to_digest:
+        return None
+    if model_id in world.models_to_review:
         return None
     _done(world, worker, model_id)
     del world.models_to_digest[model_id]
@@ -163,7 +170,16 @@ def with_fingerprint(row: ModelRow, found: Fingerprint) -> ModelRow:
         control_type=row.control_type or found.control_type,
         found_words=worker_texts.cut_trigger_words(found.trigger_words),
         warnings=worker_texts.cut_warnings(found.warnings),
+        inspection_rules=INSPECTION_RULES,
+        beside=worker_texts.cut(found.beside),
     )
+
+
+def review(world: World) -> None:
+    """Have ready models inspected again that older rules have judged, one after the other."""
+    for row in world.models.values():
+        if row.status is ModelState.READY and row.inspection_rules < INSPECTION_RULES:
+            world.models_to_review[row.model_id] = 0
 
 
 def control_type_named(model_type: ModelType, name: str, uri: str) -> ControlType | None:
@@ -174,9 +190,14 @@ def control_type_named(model_type: ModelType, name: str, uri: str) -> ControlTyp
 
 
 def moved(world: World, model_id: ModelId) -> None:
-    """A model's files are in place: it is ready, and its partial download can go."""
+    """A model's files are in place: it is ready, and its partial download can go. If older rules have judged
+    it, as one that was lost or refused, it is inspected first."""
     row = world.models.get(model_id)
     if row is not None and row.status is ModelState.DOWNLOADING:
+        if row.inspection_rules < INSPECTION_RULES:
+            world.models_to_inspect[model_id] = 0
+            tend(world)
+            return
         model_files.trash_incoming(world, row)
         transitions.move_model(world, row, ModelState.READY)
         reconcile.try_again(world, model_id)
@@ -214,6 +235,7 @@ def bad_report(world: World, worker: Worker, reason: str) -> None:
     """A worker's report cannot be decoded: its model fails at once, and the worker is terminated."""
     if worker.model_id is None:
         return
+    world.models_to_review.pop(worker.model_id, None)
     if worker.model_id in world.models_to_inspect:
         text = f"unreadable report from the fetch worker: {reason}"
         give_up(world, world.models[worker.model_id], BadMessage.code, text)
@@ -229,7 +251,8 @@ def _done(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
     worker.model_id = None
     world.fetch_deaths = 0
     world.timers.clear(due.Load(worker.worker_id))
-    is_awaited = world.models_to_inspect.pop(model_id, None) is not None
+    is_review = world.models_to_review.pop(model_id, None) is not None
+    is_awaited = world.models_to_inspect.pop(model_id, None) is not None or is_review
     return world.models[model_id] if is_awaited else None
 
 
@@ -247,6 +270,10 @@ def lost(world: World, worker: Worker, reason: str, *, is_crash: bool) -> None:
         pass
     elif model_id is None:
         _count_death(world, reason)
+    elif model_id in world.models_to_review:
+        world.models_to_review[model_id] += 1
+        if world.models_to_review[model_id] >= MAX_CRASHES:
+            del world.models_to_review[model_id]
     elif model_id in world.models_to_inspect:
         world.models_to_inspect[model_id] += 1
         if world.models_to_inspect[model_id] >= MAX_CRASHES:
@@ -259,6 +286,7 @@ def _count_death(world: World, reason: str) -> None:
     world.fetch_deaths += 1
     if world.fetch_deaths >= MAX_DEATHS:
         world.fetch_deaths = 0
-        for model_id in _untouched_models(world):
+        world.models_to_review.clear()
+        for model_id in _untouched(world, world.models_to_inspect):
             give_up(world, world.models[model_id], WorkerCrashed.code, reason)
     world.timers.set(due.Fetch(), world.now.mono_s + BACKOFF_S)

@@ -29,7 +29,7 @@ def _what_happened(row: ModelRow) -> str:
 
 
 def fetch_again(world: World, row: ModelRow) -> None:
-    """Fetch a model in error again, resuming with the bytes that are there.
+    """Fetch a model again, resuming with the bytes that are there.
 
     A lost model's stored files may be back. The path of a model that is used in place may have another file
     by now.

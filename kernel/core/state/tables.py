@@ -35,7 +35,7 @@ Moves = Mapping[State, frozenset[State]]
 
 MODEL_MOVES: Final[Moves[ModelState]] = {
     ModelState.DOWNLOADING: frozenset({ModelState.READY, ModelState.ERROR}),
-    ModelState.READY: frozenset({ModelState.ERROR}),
+    ModelState.READY: frozenset({ModelState.ERROR, ModelState.DOWNLOADING}),
     ModelState.ERROR: frozenset({ModelState.DOWNLOADING}),
 }
 

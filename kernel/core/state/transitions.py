@@ -42,6 +42,7 @@ def move_model(world: World, row: ModelRow, status: ModelState) -> None:
     Raises: IllegalMove, if the table has no such move.
     """
     check_move(MODEL_MOVES, row.status, status)
+    world.models_to_review.pop(row.model_id, None)
     row = replace(row, status=status)
     world.models[row.model_id] = row
     world.act(actions.SaveModel(row))
@@ -59,6 +60,7 @@ def drop_model(world: World, row: ModelRow) -> None:
     del world.models[row.model_id]
     world.models_to_inspect.pop(row.model_id, None)
     world.models_to_digest.pop(row.model_id, None)
+    world.models_to_review.pop(row.model_id, None)
     world.act(actions.DropModel(row.model_id))
     change(world, ChangeKind.MODEL, row.model_id, "deleted")
 

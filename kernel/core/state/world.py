@@ -232,6 +232,8 @@ class World:
     models: dict[ModelId, ModelRow] = field(default_factory=dict)
     models_to_inspect: dict[ModelId, int] = field(default_factory=dict)
     """Models that wait for a fetch worker, with the number of workers that died with them."""
+    models_to_review: dict[ModelId, int] = field(default_factory=dict)
+    """Ready models that older rules have judged, in the same way; they are used meanwhile."""
     models_to_digest: dict[ModelId, None] = field(default_factory=dict)
     """Ready models in models.folders whose sha256 is not known yet."""
     scanned_files: dict[str, ScannedFile] = field(default_factory=dict)
@@ -314,7 +316,8 @@ class World:
         things = (len(self.jobs), len(self.models), len(self.engines), len(self.workers))
         coming = (len(self.submissions), len(self.pending_outputs), len(self.models_to_inspect))
         others = (len(self.watchers), len(self.claims), len(self.admission_queue), len(self.models_to_digest))
-        return (*touches, *numbers, *issued, *things, *coming, *others)
+        reviews = len(self.models_to_review)
+        return (*touches, *numbers, *issued, *things, *coming, *others, reviews)
 
     def new_lease(self) -> Lease:
         """A lease higher than any before, also of earlier epochs."""

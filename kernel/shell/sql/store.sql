@@ -2,11 +2,11 @@
 INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
                    trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
                    parameters, prediction_type, native_size_px, control_type, memory, found_words, stored,
-                   revision, warnings, preparation, created_at_ms, thumbnail)
+                   revision, warnings, preparation, created_at_ms, thumbnail, inspection_rules, beside)
 VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
         :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
         :parameters, :prediction_type, :native_size_px, :control_type, :memory, :found_words, :stored,
-        :revision, :warnings, :preparation, :created_at_ms, :thumbnail)
+        :revision, :warnings, :preparation, :created_at_ms, :thumbnail, :inspection_rules, :beside)
 ON CONFLICT (model_id) DO UPDATE SET
     name = excluded.name, uri = excluded.uri, thumbnail = excluded.thumbnail, tags = excluded.tags,
     trigger_words = excluded.trigger_words, preparation = excluded.preparation, declared_base = excluded.declared_base,
@@ -16,7 +16,7 @@ ON CONFLICT (model_id) DO UPDATE SET
     parameters = excluded.parameters, prediction_type = excluded.prediction_type,
     native_size_px = excluded.native_size_px, control_type = excluded.control_type, memory = excluded.memory,
     found_words = excluded.found_words, stored = excluded.stored, revision = excluded.revision,
-    warnings = excluded.warnings;
+    warnings = excluded.warnings, inspection_rules = excluded.inspection_rules, beside = excluded.beside;
 
 -- drop_model: forget a model
 DELETE FROM model WHERE model_id = ?;
@@ -184,7 +184,7 @@ SELECT kind, file_name, sha256 FROM blob WHERE job_id = ?;
 SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
        declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
        prediction_type, native_size_px, control_type, memory, found_words, stored, revision,
-       warnings, preparation, thumbnail
+       warnings, inspection_rules, beside, preparation, thumbnail
 FROM model ORDER BY model_id;
 
 -- scanned_files: every file in the owner's folders

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from loaded import CPU, load, networks
@@ -154,9 +155,9 @@ def test_names_tell_that_a_checkpoint_is_for_few_steps(
     path = tmp_path / f"{name}.safetensors"
     shutil.copy(checkpoints / "sd.safetensors", path)
     assert load(path).scheduler_config["timestep_spacing"] == spacing
-    assert (
-        read_layout(checkpoints / "sd.safetensors", name=name).scheduler_config["timestep_spacing"] == spacing
-    )
+    source = msgspec.structs.replace(source_of(checkpoints / "sd.safetensors"), name=name)
+    layout = read_layout(checkpoints / "sd.safetensors", source=source)
+    assert layout.scheduler_config["timestep_spacing"] == spacing
     titled = tmp_path / "any.safetensors"
     save_file(load_file(path), titled, {"modelspec.title": name})
     assert read_layout(titled).scheduler_config["timestep_spacing"] == spacing
@@ -342,3 +343,17 @@ def test_a_device_that_is_not_there_is_an_error_that_says_so(
         build(lambda outcome: None, Bell().ring).load(
             EngineLoad(engine_id=order.engine_id, checkpoint=order.checkpoint, device=device)
         )
+
+
+def test_a_sidecar_that_has_changed_since_the_registration_is_noticed(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(checkpoints / "sd.safetensors", tmp_path / "model.safetensors"))
+    plain = msgspec.structs.replace(source_of(path), beside=describe_file(path).beside)
+    read_layout(path, source=plain)
+    path.with_suffix(".yaml").write_text("parameterization: v")
+    with pytest.raises(ModelUnreadable, match=r"the file \.yaml beside model, .* retry the model"):
+        read_layout(path, source=plain)
+    again = msgspec.structs.replace(plain, beside=describe_file(path).beside)
+    assert read_layout(path, source=again).scheduler_config["prediction_type"] == "v_prediction"
+    assert read_layout(path, source=source_of(path)).base is ModelBase.SD, "not known, so not compared"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from loaded import load
-from lora_files import ENCODERS, lora_source, random_factors, write_diffusers, write_kohya
+from lora_files import ENCODERS, RANK, lora_source, random_factors, write_diffusers, write_kohya
+from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 from small_engine import model_source
 from torch import Tensor
@@ -23,6 +24,7 @@ from engine_worker.formats.checkpoint_layout import Network
 from engine_worker.formats.ldm_layout import single_file_layout
 from engine_worker.formats.lora_keys import locate
 from engine_worker.formats.released import SD, SDXL, layers_of
+from engine_worker.formats.single_file import describe_file
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
 
@@ -421,3 +423,20 @@ def test_a_checkpoint_is_no_lora(parts: Components, names: LayerNames, checkpoin
     source = model_source(checkpoints / "sd.safetensors", ModelType.LORA)
     with pytest.raises(ModelUnreadable, match="is a checkpoint, not a lora"):
         read_lora(source, names, parts.base)
+
+
+def test_a_configuration_that_has_changed_since_the_registration_is_noticed(
+    parts: Components, names: LayerNames, path: Path
+) -> None:
+    path = renamed(path, lambda key: key.replace("unet.", "base_model.model.", 1))
+    beside = path.with_name("adapter_config.json")
+    beside.write_text(json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": 8, "task_type": None}))
+    source = replace(lora_source(path), beside=describe_file(path).beside)
+    assert read_lora(source, names, parts.base).changes
+    beside.write_text(json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": 8, "inference_mode": True}))
+    assert read_lora(source, names, parts.base).changes, "nothing that counts has changed"
+    for change in (lambda: beside.write_text(json.dumps({"r": RANK, "lora_alpha": 9})), beside.unlink):
+        change()
+        with pytest.raises(ModelUnreadable, match=r"adapter_config\.json beside lora, .* retry the model"):
+            read_lora(source, names, parts.base)
+    assert read_lora(lora_source(path), names, parts.base).changes

@@ -50,6 +50,8 @@ FULL_MODEL: Final = ModelRow(
     stored=f"files/{'cd' * 32}.safetensors",
     revision="e" * 40,
     warnings=("it has no VAE of its own",),
+    inspection_rules=3,
+    beside=".yaml v_prediction",
     preparation=Preparation(input_size=(640, 480), mean=(0.5, 0.4, 0.3)),
 )
 BARE_MODEL: Final = ModelRow(

@@ -133,7 +133,7 @@ class Database:
     def _apply_model(self, save: actions.SaveModel | actions.DropModel | actions.NoteModel) -> None:
         match save:
             case actions.NoteModel(row):
-                assert self.models[row.model_id].status is row.status is ModelState.DOWNLOADING
+                assert self.models[row.model_id].status is row.status is not ModelState.ERROR
                 self.models[row.model_id] = row
                 self.trash = [name for name in self.trash if name != row.stored]
             case actions.SaveModel(row):

@@ -17,7 +17,7 @@ from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.memory import MemoryProfile, PartWeights
 from kernel.protocol.model_refs import InputFile
 from kernel.protocol.rows import ImageRow, ModelRow
-from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
+from kernel.protocol.specs import INSPECTION_RULES, EngineSpec, Fingerprint, JobRequest, JobSpec
 from kernel.protocol.status import DeviceStatus
 
 CHECKPOINT = ModelId("checkpoint")
@@ -38,6 +38,7 @@ def checkpoint(model_id: ModelId = CHECKPOINT) -> ModelRow:
         declared_base=None,
         declared_sha256=None,
         created_at_ms=0,
+        inspection_rules=INSPECTION_RULES,
     )
 
 

@@ -23,9 +23,14 @@ def registered(story, name="model", **fields):
     return reply.model_id
 
 
-def test_only_a_model_in_error_can_be_tried_again():
+def test_a_model_that_is_being_fetched_is_not_tried_again_and_a_ready_one_is_inspected_as_it_is_now():
     story = Story()
+    story.ask(client.RetryModel(model_id=CHECKPOINT))
     assert story.refusal(client.RetryModel(model_id=CHECKPOINT)).code == "illegal_move"
+    story.hello(worker_id := story.newcomers[0])
+    assert story.model(CHECKPOINT).status is ModelState.DOWNLOADING
+    story.say(worker_id, wire.ModelInspected(model_id=CHECKPOINT, fingerprint=fingerprint()))
+    assert (story.model(CHECKPOINT).status, story.model(CHECKPOINT).sha256) == (ModelState.READY, "f" * 64)
     assert story.refusal(client.RetryModel(model_id="none")).code == "model_not_found"
 
 

@@ -177,6 +177,8 @@ _SOURCE = ModelSource(
     model_base=ModelBase.SDXL,
     variant=Variant.FP16,
     sha256=SHA256,
+    known_bytes=6_500_000_000,
+    beside=".yaml v_prediction",
     control_type=ControlType.DEPTH,
     trigger_words=("dreamy",),
     preparation=_PREPARATION,
@@ -206,6 +208,7 @@ _FINGERPRINT = Fingerprint(
     trigger_words=("dreamy",),
     control_type=ControlType.DEPTH,
     warnings=("it has no VAE of its own",),
+    beside=".yaml v_prediction",
 )
 _ASKS: tuple[client.Ask, ...] = (
     client.ScanModels(),

@@ -20,10 +20,12 @@ from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
 
 
-def inspect(source: ModelSource, roots: Sequence[Path], moved: Moved) -> Fingerprint:
-    """What a local model is. Raises: ModelUnreadable."""
+def inspect(
+    source: ModelSource, roots: Sequence[Path], moved: Moved, folder: Path = Path("/nonexistent")
+) -> Fingerprint:
+    """What a local model is, or one that is stored in that models folder. Raises: ModelUnreadable."""
     web = HttpClient(AddressPolicy(), {}, Patience(), trust=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    means = Means(Path("/nonexistent"), Transfer(web, SizeQuota(0, 0, lambda: 0)), "https://hub.invalid")
+    means = Means(folder, Transfer(web, SizeQuota(0, 0, lambda: 0)), "https://hub.invalid")
     fetcher = Fetcher(roots, means, allows_pickle=False)
     return fetcher.fetch(source, lambda done, total, _: moved(done, total or 0)).fingerprint
 
