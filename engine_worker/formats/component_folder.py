@@ -14,6 +14,7 @@ from engine_worker.formats.adapters import (
     describe_vae,
 )
 from engine_worker.formats.allowed_paths import ModelFile
+from engine_worker.formats.checkpoint import UNET_ALONE
 from engine_worker.formats.checkpoint_layout import Network
 from engine_worker.formats.diffusers_folder import read_part
 from engine_worker.formats.diffusers_index import INDEX_FILE
@@ -33,12 +34,26 @@ _KINDS: Final[Mapping[str, tuple[Network, Callable[[Header], InspectionResult]]]
     "AutoencoderKL": (Network.VAE, describe_vae),
     "ControlNetModel": (Network.CONTROLNET, describe_controlnet),
 }
+_UNSUPPORTED: Final = {
+    "UNet2DConditionModel": f"a UNet alone: {UNET_ALONE}",
+    "CLIPTextModel": f"a text encoder alone: {UNET_ALONE}",
+    "CLIPTextModelWithProjection": f"a text encoder alone: {UNET_ALONE}",
+    "AutoencoderTiny": "a tiny autoencoder: use a complete VAE",
+    "T2IAdapter": "a T2I adapter: use a ControlNet",
+    "MultiAdapter": "a T2I adapter: use a ControlNet",
+    "MotionAdapter": "a motion module of AnimateDiff: only images are drawn here",
+    "ControlNetUnionModel": "a union ControlNet: only complete ControlNets are supported",
+    "ControlNetXSAdapter": "a ControlNet-XS: only complete ControlNets are supported",
+}
+"""By the class that the configuration names."""
 _BASES_BY_SCALE: Final = {0.18215: ModelBase.SD, 0.13025: ModelBase.SDXL}
 """The scaling factor of latents identifies the base that a VAE was trained for."""
 
 
 class _Config(msgspec.Struct, frozen=True, kw_only=True):
     class_name: str | None = msgspec.field(name="_class_name", default=None)
+    architectures: tuple[str, ...] | None = None
+    """The classes of transformers' models."""
     scaling_factor: float | None = None
     global_pool_conditions: bool = False
 
@@ -79,7 +94,7 @@ def describe_component(folder: ModelFolder, variant: Variant | None) -> Inspecti
     config = folder.read_json(_Config, CONFIG_FILE)
     kind = _KINDS.get(config.class_name or "")
     if kind is None:
-        raise stranger(f"a folder for {config.class_name!r:.80}")
+        raise _unknown(config.class_name or next(iter(config.architectures or ()), None))
     if config.global_pool_conditions:
         raise ModelUnreadable("ControlNets with global pooling (shuffle) are not supported")
     network, describe = kind
@@ -98,3 +113,9 @@ def describe_component(folder: ModelFolder, variant: Variant | None) -> Inspecti
         leftovers=use.leftovers,
         warnings=(*(text for header in plan.files for text in header.warnings), *use.warnings()),
     )
+
+
+def _unknown(name: str | None) -> ModelUnreadable:
+    if name in _UNSUPPORTED:
+        return ModelUnreadable(f"this is {_UNSUPPORTED[name]}")
+    return stranger(f"a folder for {name!r:.80}")

@@ -5,6 +5,7 @@ from typing import Final
 
 from engine_worker.formats.inspection_result import stranger
 from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.tensor_places import printable
 from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import ModelUnreadable
 
@@ -64,10 +65,20 @@ def read_index(folder: ModelFolder) -> FolderIndex:
 
     Raises: ModelUnreadable, if a component is missing, or a class is not supported.
     """
+    if folder.file(INDEX_FILE) is None and (inside := _weights_in(folder)):
+        raise ModelUnreadable(
+            f"{folder.path.name} is no diffusers folder, as it lacks {INDEX_FILE}: register the file "
+            f"in it, {inside}"
+        )
     index = folder.read_json(dict[str, object], INDEX_FILE)
     base = _BASES.get(str(index.get("_class_name")))
     if base is None:
         name = index.get("_class_name")
+        if isinstance(name, str) and name.startswith("StableDiffusion") and "ControlNet" in name:
+            raise ModelUnreadable(
+                "this is a checkpoint with a ControlNet: register the folder controlnet in it as one, "
+                "and the checkpoint that it was made for by itself"
+            )
         raise stranger(_STRANGERS.get(str(name), f"a folder for {name!r:.80}"))
     present = {name for name, value in index.items() if _is_part(name, value)}
     missing = sorted(_NEEDED[base] - present)
@@ -83,6 +94,12 @@ def read_index(folder: ModelFolder) -> FolderIndex:
         scheduler=_class_of(index["scheduler"]),
         zeroes_empty_negative=bool(index.get("force_zeros_for_empty_prompt", base is ModelBase.SDXL)),
     )
+
+
+def _weights_in(folder: ModelFolder) -> str:
+    """The name of the only .safetensors file that lies in the folder itself; empty if there is none."""
+    names = [name for name, _ in folder.model_files() if name.endswith(".safetensors") and "/" not in name]
+    return printable(names[0]) if len(names) == 1 else ""
 
 
 def _class_of(part: object) -> str:

@@ -50,6 +50,8 @@ def kind_by_name(path: Path) -> FileKind:
         return FileKind.PICKLE
     if ending == ONNX:
         return FileKind.ONNX
+    if ending == ".gguf":
+        raise ModelUnreadable(f"{path.name} is a GGUF file, which is quantized: use a .safetensors file")
     if ending not in SAFETENSORS:
         raise ModelUnreadable(f"{path.name} is neither a .safetensors file nor a diffusers folder")
     return FileKind.SAFETENSORS

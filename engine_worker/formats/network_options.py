@@ -224,6 +224,7 @@ def _read_controlnet(config: Config) -> ControlNetShape:
     found = msgspec.convert(dict(config), analyzed(_ControlNet))
     half = _shape_of(config, found)
     _check("time_cond_proj_dim", found.time_cond_proj_dim, None)
+    _check("conditioning_channels", found.conditioning_channels, 3)
     widths = found.conditioning_embedding_out_channels
     return ControlNetShape(half=half, map_channels=found.conditioning_channels, map_widths=widths)
 

@@ -117,6 +117,8 @@ def _header_bytes(path: Path, length: bytes, size_bytes: int) -> int:
     if len(length) < _LENGTH.size:
         raise ModelUnreadable(f"{path.name} is empty or truncated: {_INCOMPLETE}")
     announced: int = _LENGTH.unpack(length)[0]
+    if not announced:
+        raise ModelUnreadable(f"{path.name} begins with zeros: {_INCOMPLETE}")
     if announced > MAX_HEADER_BYTES:
         raise ModelUnreadable(f"{path.name} is not a safetensors file: its header is too long")
     if announced > size_bytes - _LENGTH.size:
@@ -127,14 +129,16 @@ def _header_bytes(path: Path, length: bytes, size_bytes: int) -> int:
 def _decode(path: Path, text: bytes) -> Header:
     try:
         parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        metadata = msgspec.json.decode(parts.pop(_METADATA, msgspec.Raw(b"{}")), type=dict[str, str] | None)
+        said = msgspec.json.decode(parts.pop(_METADATA, msgspec.Raw(b"{}")), type=dict[str, object] | None)
         if len(parts) > MAX_TENSORS:
             raise ModelUnreadable(f"{path.name} has too many tensors ({len(parts)})")
         entry = msgspec.json.Decoder(analyzed(Entry))
         tensors = {name: entry.decode(part) for name, part in parts.items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelUnreadable(f"{path.name} is not a safetensors file: its header is invalid") from error
-    return Header(path, tensors, metadata or {})
+    # The format allows texts only, but some tools write numbers.
+    metadata = {key: value for key, value in (said or {}).items() if isinstance(value, str)}
+    return Header(path, tensors, metadata)
 
 
 def _check(header: Header, data_bytes: int) -> int:

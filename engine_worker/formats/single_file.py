@@ -42,8 +42,9 @@ _STRANGERS: Final = {
     ("joint_blocks.",): "a Stable Diffusion 3 model",
     ("transformer_blocks.", "single_transformer_blocks."): "a transformer of another model family",
 }
+_IP_ADAPTER: Final = ("ip_adapter.", "image_proj.")
+"""Its files may contain a LoRA as well."""
 _UNSUPPORTED: Final = {
-    ("ip_adapter.", "image_proj."): "an IP-Adapter, which is not supported",
     ("conv_first.", "model.1.sub.", "layers.0.residual_group.", "body.0.weight"): (
         "an upscaler, which is not supported"
     ),
@@ -53,13 +54,20 @@ _UNSUPPORTED: Final = {
         "transformer.text_model.",
         "transformer.resblocks.",
         "encoder.block.0.",
+        "shared.",
         "model.layers.0.",
     ): ("a text encoder alone: use a checkpoint, which contains its own"),
     ("down_blocks.0.motion_modules.", "mid_block.motion_modules."): "a motion module: video is not supported",
     ("image_encoder.", "mask_decoder."): "a segmentation model, which nothing here uses",
     ("adapter.body.", "adapter.conv_in.", "body.0."): "a T2I adapter: use a ControlNet",
     ("lllite_",): "a ControlNet-LLLite: use a complete ControlNet",
-    ("taesd_encoder.", "taesd_decoder.", "decoder.layers."): "a tiny autoencoder: use a complete VAE",
+    (
+        "taesd_encoder.",
+        "taesd_decoder.",
+        "decoder.layers.",
+        "1.conv.0.",
+        "3.conv.0.",
+    ): "a tiny autoencoder: use a complete VAE",
 }
 
 
@@ -73,6 +81,8 @@ def describe_file(source: Path | ModelFile) -> InspectionResult:
     """
     header = read_header(source)
     name = header.path.name
+    if has_prefix(header, *_IP_ADAPTER):
+        raise ModelUnreadable("this is an IP-Adapter, which is not supported")
     for is_it, describe in _KINDS:
         if is_it(header):
             return _checked(header, describe(header))
@@ -82,7 +92,9 @@ def describe_file(source: Path | ModelFile) -> InspectionResult:
     for prefixes, what in _UNSUPPORTED.items():
         if has_prefix(header, *prefixes):
             raise ModelUnreadable(f"this is {what}")
-    if has_prefix(header, "down_blocks."):
+    if not header.tensors:
+        raise ModelUnreadable(f"{name} contains no tensors: fetch it again")
+    if has_prefix(header, "down_blocks.", "input_blocks."):
         raise ModelUnreadable(f"{name} is a UNet alone, without text encoders: {UNET_ALONE}")
     raise ModelUnreadable(f"{name} is a safetensors file, but not a supported type of model: {_SUPPORTED}")
 

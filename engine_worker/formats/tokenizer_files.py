@@ -14,7 +14,7 @@ from kernel.protocol.type_info import analyzed
 _MAX_BYTES: Final = 16 << 20
 """That of CLIP has 2 MB."""
 _START, _END = "<|startoftext|>", "<|endoftext|>"
-_CONFIGS: Final = ("tokenizer_config.json", "special_tokens_map.json")
+CONFIGS: Final = ("tokenizer_config.json", "special_tokens_map.json")
 _UNKNOWN: Final = "unk_token"
 _SPECIAL: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 _PAIR: Final = 2
@@ -26,6 +26,11 @@ Schema = TypeVar("Schema")
 class _Token(msgspec.Struct, frozen=True):
     content: str
     id: int | None = None
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = True
+    special: bool = False
 
 
 class _Specials(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +65,15 @@ def check_tokenizer(files: Mapping[str, ModelFile], vocabulary: int) -> None:
         _check(_read(files["vocab.json"], _Words), added, _merges(files["merges.txt"]), files, vocabulary)
 
 
+def known_options(held: ModelFile) -> dict[str, object]:
+    """The options of a tokenizer's configuration that were checked, so that it is made by no other.
+
+    Raises: ModelUnreadable.
+    """
+    names = _Specials.__struct_fields__
+    return {name: value for name, value in _read(held, dict[str, object]).items() if name in names}
+
+
 def _check(
     words: _Words,
     added: _Words,
@@ -67,7 +81,7 @@ def _check(
     files: Mapping[str, ModelFile],
     vocabulary: int,
 ) -> None:
-    found = [_read(files[name], _Specials) for name in _CONFIGS if name in files]
+    found = [_read(files[name], _Specials) for name in CONFIGS if name in files]
     listed = {token.content: number for one in found for number, token in one.added_tokens_decoder.items()}
     known = {**words, **added, **listed}
     missing = {_START, _END, *_specials(found)} - known.keys()

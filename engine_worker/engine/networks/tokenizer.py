@@ -8,10 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+import msgspec
 from transformers import CLIPTokenizer
 
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.checkpoint_layout import TokenizerPlan
+from engine_worker.formats.tokenizer_files import CONFIGS, known_options
 from kernel.protocol.errors import ModelUnreadable, NotInstalled
 
 _VOCABULARY_FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -51,10 +53,14 @@ def make_tokenizer(plan: TokenizerPlan) -> Tokenizer:
 
 
 def _from_files(files: Mapping[str, ModelFile]) -> Tokenizer:
-    """transformers reads files by name, so the opened files get symbolic links."""
+    """transformers reads files by name, so the opened files get symbolic links, and configurations without
+    the options that were not checked are written anew."""
     with TemporaryDirectory(prefix="spoon-tokenizer-") as name:
         for called, held in files.items():
-            Path(name, called).symlink_to(held.place)
+            if called in CONFIGS:
+                Path(name, called).write_bytes(msgspec.json.encode(known_options(held)))
+            else:
+                Path(name, called).symlink_to(held.place)
         try:
             tokenizer: Tokenizer = CLIPTokenizer.from_pretrained(name, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -44,7 +44,7 @@ def test_a_folder_of_one_part_is_found_out(
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"_class_name": "AutoencoderTiny"}, "AutoencoderTiny"),
+        ({"_class_name": "AutoencoderTiny"}, "a tiny autoencoder"),
         ({}, "folder for None"),
         ({"_class_name": "AutoencoderKL", "auto_map": {"x": "y"}}, "asks for custom code"),
         ({"_class_name": "ControlNetModel", "global_pool_conditions": True}, "shuffle"),

@@ -153,7 +153,6 @@ def test_the_variant_is_the_precision_of_most_weights(
         ({"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3), "task_embedding": (4,)}, "union"),
         (SMALL_UNET, "a UNet alone"),
         ({"a": (1,), "b": (1,)}, "not a supported type of model"),
-        ({}, "not a supported type of model"),
     ],
 )
 def test_what_is_no_checkpoint_of_ours_is_refused_in_clear_words(
@@ -329,6 +328,11 @@ def test_a_lora_whose_layers_are_of_no_released_network_is_refused(tmp_path: Pat
     for layer, words in cases.items():
         path = one_file(tmp_path, of_layer(layer, 8, 8))
         assert words in refused(source_of(path, ModelType.LORA), tmp_path)
+    text = of_layer("lora_te1_text_model_encoder_layers_0_mlp_fc1", 3072, 768)
+    path = one_file(tmp_path, {**of_layer("lora_unet_double_blocks_0_img_attn_proj", 8, 8), **text})
+    assert "another model family" in refused(source_of(path, ModelType.LORA), tmp_path)
+    path = one_file(tmp_path, of_layer("lora_te_text_model_encoder_layers_0_mlp_fc1", 4096, 1024))
+    assert "a Stable Diffusion 2 model" in refused(source_of(path, ModelType.LORA), tmp_path)
     sdxl = of_layer("unet.down_blocks.2.attentions.0.transformer_blocks.9.attn1.to_q", 1280, 1280)
     path = one_file(tmp_path, sdxl, {"ss_base_model_version": "sd_v1"})
     assert "for SD 1.5, but most of its layers are not" in refused(source_of(path, ModelType.LORA), tmp_path)
@@ -415,7 +419,7 @@ def test_pickles_are_refused_unread(tmp_path: Path, ending: str) -> None:
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.touch()
-    assert "neither a .safetensors file nor a diffusers folder" in refused(source_of(path), tmp_path)
+    assert "a GGUF file" in refused(source_of(path), tmp_path)
 
 
 def test_the_progress_ends_with_all_bytes(tmp_path: Path) -> None:
