@@ -18,7 +18,7 @@ from kernel.protocol.type_info import analyzed
 
 Width = Annotated[int, Meta(ge=1, le=65_536)]
 Count = Annotated[int, Meta(ge=1, le=64)]
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Levels = Annotated[tuple[Width, ...], Meta(min_length=1, max_length=8)]
 _Kinds = Annotated[tuple[str, ...], Meta(max_length=8)]
 _Token = Annotated[int, Meta(ge=0, lt=1 << 31)]
@@ -214,6 +214,8 @@ def _read_unet(config: Config) -> UNetShape:
             "it has no attention in its middle block, or depths that differ within a level, as SSD-1B and "
             "Segmind-Vega have: use the complete checkpoint that it was distilled from"
         )
+    # diffusers refuses it, because it meant something else once.
+    _check("num_attention_heads", found.num_attention_heads, None)
     shape = _shape_of(config, found)
     mirrored = tuple(_UP_BLOCKS[depth > 0] for depth in reversed(shape.transformer_depths))
     _check("up_block_types", found.up_block_types, mirrored)
