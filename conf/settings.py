@@ -82,6 +82,8 @@ class Models(Struct, frozen=True, kw_only=True):
     """`host=env:NAME` or `host=file:PATH`: conf/tokens.py reads them."""
     hub: Annotated[str, Meta(pattern=r"^https?://[^/?#@\s]+$")] | None = None
     """A mirror of huggingface.co; None: HF_ENDPOINT, or else huggingface.co."""
+    civitai: Annotated[str, Meta(pattern=r"^https?://[^/?#@\s]+$")] | None = None
+    """Where civitai.com's API is asked instead; None: civitai.com."""
     detectors_folder: Path | None = None
     """Folder of the control-map detectors; None: the folder `detectors` in models.folder."""
 

@@ -160,6 +160,9 @@ class Found(Protocol):
     @property
     def revision(self) -> str | None: ...
 
+    @property
+    def title(self) -> str | None: ...
+
 
 class Fetching(Protocol):
     """Fetches one model. Raises: SpoonError, if it cannot be used."""

@@ -11,10 +11,14 @@ from kernel.protocol.enums import ControlType, ModelBase, ModelType, Variant
 Command = TypeVar("Command", bound=Callable[..., None])
 
 _OPTIONS: Final = (
-    click.option("--type", "model_type", type=WordChoice(ModelType), required=True, help="Model type."),
+    click.option(
+        "--type", "model_type", type=WordChoice(ModelType),
+        help="Model type. Required, unless SOURCE is an AIR of CivitAI, which says it.",
+    ),
     click.option(
         "--name", metavar="NAME",
-        help="Name of the model. [default: the file name without suffix, or the repository]",
+        help="Name of the model. [default: the file name without suffix, the repository, or the title on "
+        "CivitAI]",
     ),
     click.option(
         "--base", "model_base", type=WordChoice(ModelBase), help="Expected base model. [default: detected]"
@@ -30,7 +34,8 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--trigger-word", "trigger_words", metavar="WORD", multiple=True,
-        help="Trigger word of a LoRA or textual inversion. Repeatable. [default: from the file]",
+        help="Trigger word of a LoRA or textual inversion. Repeatable. "
+        "[default: from CivitAI, or from the file]",
     ),
     click.option(
         "--control-type", type=WordChoice(ControlType),

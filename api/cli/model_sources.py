@@ -12,6 +12,8 @@ import click
 from api.cli.progress_bar import ProgressBar
 from api.cli.rest import Rest
 from api.cli.uploading import Form
+from kernel.protocol.enums import ModelType
+from kernel.protocol.sources import BadSource, CivitaiSource, default_name, is_air, parse_source
 
 _LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
 
@@ -21,7 +23,7 @@ def address_of(source: str) -> str | None:
 
     None for the id of a repository, which is sent as the name alone.
     """
-    if "://" in source:
+    if "://" in source or is_air(source):
         return source
     path = Path(source).expanduser()
     if path.exists():
@@ -38,9 +40,11 @@ def address_of(source: str) -> str | None:
 
 def name_of(source: str) -> str:
     """The default name of a model."""
+    if (until_known := default_name(source)) is not None:
+        return until_known
     if address_of(source) is None:
         return source
-    if "://" in source:
+    if "://" in source or is_air(source):
         # The query is not part of the name, and may hold a secret.
         path = Path(unquote(urlsplit(source).path or urlsplit(source).netloc))
     else:
@@ -48,6 +52,19 @@ def name_of(source: str) -> str:
     if path.suffix in _LOCAL_SUFFIXES:
         return path.stem
     return path.resolve().name if path.is_dir() else path.name
+
+
+def type_of(source: str) -> ModelType:
+    """The type that the source says. Raises: click.MissingParameter, if it says none."""
+    try:
+        parsed = parse_source(source)
+    except BadSource:
+        parsed = None
+    if isinstance(parsed, CivitaiSource) and parsed.model_type is not None:
+        return parsed.model_type
+    raise click.MissingParameter(
+        f"It is one of {', '.join(ModelType)}.", param_hint="'--type'", param_type="option"
+    )
 
 
 def upload(rest: Rest, source: str, fields: Mapping[str, str | tuple[str, ...] | None]) -> bytes:

@@ -149,7 +149,7 @@ def add(
     invocation: Invocation,
     /,
     source: str,
-    model_type: str,
+    model_type: str | None,
     name: str | None,
     is_upload: bool,
     is_waiting: bool,
@@ -163,19 +163,20 @@ def add(
       - a file or diffusers folder inside models.file_roots; with --upload, any file on this machine
       - an https:// or http:// URL
       - a Hugging Face repository: owner/name, or hf://owner/name[@revision][/file]
+      - a model on CivitAI: civitai:MODEL[@VERSION], its AIR, or the URL of its page
 
     \b
     Examples:
       spoon models add ./dreams.safetensors --type checkpoint --wait
-      spoon models add https://example.org/fur.safetensors --type lora --wait
+      spoon models add civitai:12345@67890 --type lora --wait
       spoon models add owner/dreams --type checkpoint --variant fp16
       spoon models add ./cutter.onnx --type background --upload --mean 0.5,0.5,0.5 --std 1,1,1
     """
-    from api.cli.model_sources import address_of, upload
+    from api.cli.model_sources import address_of, type_of, upload
     from api.cli.rest import read
 
     path = None if is_upload else address_of(source)
-    said = {"name": name, "model_type": model_type, **said}
+    said = {"name": name, "model_type": model_type or type_of(source), **said}
     with invocation.rest() as rest:
         answer = upload(rest, source, said) if is_upload else _register(rest, source, path, said)
         if is_waiting:

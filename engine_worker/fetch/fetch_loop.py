@@ -83,5 +83,6 @@ class FetchLoop:
                     fingerprint=found.fingerprint,
                     stored=found.stored,
                     revision=found.revision,
+                    title=found.title,
                 )
             )

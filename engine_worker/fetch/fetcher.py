@@ -14,7 +14,7 @@ from engine_worker.fetch.net.address_policy import AddressPolicy
 from engine_worker.fetch.net.http_client import HttpClient, Patience
 from engine_worker.fetch.sources.acquire import Acquired, Means, acquire
 from engine_worker.fetch.sources.size_quota import SizeQuota, TooLarge, free_below
-from engine_worker.fetch.sources.staging import StagingFolder, staging_folder_of
+from engine_worker.fetch.sources.staging import Listing, StagingFolder, staging_folder_of
 from engine_worker.fetch.sources.transfer import Transfer, Unwanted
 from engine_worker.formats.allowed_paths import ModelFile, open_file, opened
 from engine_worker.formats.file_kinds import FileKind, kind_by_content, kind_by_name
@@ -23,7 +23,7 @@ from engine_worker.port import ProgressCallback
 from kernel.protocol.errors import DownloadFailed, ModelUnreadable
 from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.model_refs import ModelSource
-from kernel.protocol.sources import PUBLIC_HUB, is_local
+from kernel.protocol.sources import PUBLIC_CIVITAI, PUBLIC_HUB, is_local
 from kernel.protocol.specs import Fingerprint
 
 _ENDINGS: Final = {FileKind.SAFETENSORS: ".safetensors", FileKind.ONNX: ".onnx"}
@@ -35,7 +35,8 @@ class Fetched:
 
     fingerprint: Fingerprint
     stored: str | None
-    revision: str | None
+    revision: str | None = None
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,6 @@ class Fetcher:
 
     roots: Sequence[Path]
     means: Means
-    allows_pickle: bool
 
     def fetch(self, source: ModelSource, on_progress: ProgressCallback) -> Fetched:
         """Fetch and inspect a model. Unusable files are removed; those that a retry needs are kept.
@@ -76,9 +76,12 @@ class Fetcher:
         except ModelUnreadable as error:
             raise ModelUnreadable(_without_our_name(source, found, error.detail)) from error
         if not found.is_ours:
-            return Fetched(fingerprint, stored=None, revision=None)
+            return Fetched(fingerprint, stored=None)
         self._lay_out(found.path, staging)
-        return Fetched(fingerprint, stored=_name_of(kind, fingerprint), revision=found.revision)
+        stored = _name_of(kind, fingerprint)
+        if (said := found.listing) is None:
+            return Fetched(fingerprint, stored)
+        return Fetched(_completed(fingerprint, said), stored, said.revision, said.title)
 
     def _open(self, source: ModelSource, found: Acquired) -> ModelFile | ModelFolder:
         """Open the model. Its name does not matter any more: downloaded files are in a folder of our own."""
@@ -95,7 +98,7 @@ class Fetcher:
         staging: StagingFolder,
         on_progress: ProgressCallback,
     ) -> Acquired:
-        if not self.allows_pickle:
+        if not self.means.allows_pickle:
             raise ModelUnreadable(_without_our_name(source, found, f"{found.path.name} {pickles.REFUSAL}"))
         self.means.transfer.quota.check_size(held.size_bytes)
         if source.sha256 is not None and ONE_FILE not in found.hashes:
@@ -120,17 +123,26 @@ def build_fetcher(join: Join) -> Fetcher:
     roots = tuple(Path(root) for root in join.file_roots)
     terms = join.fetch or FetchTerms(folder="/nonexistent", max_bytes=0, min_free_bytes=0)
     folder = Path(terms.folder)
-    guard = AddressPolicy(frozenset(host.lower() for host in terms.allow_hosts) | _own_hub(terms.hub))
+    allowed = frozenset(host.lower() for host in terms.allow_hosts)
+    own = _own_site(terms.hub, PUBLIC_HUB) | _own_site(terms.civitai, PUBLIC_CIVITAI)
+    guard = AddressPolicy(allowed | own)
     quota = SizeQuota(terms.max_bytes, terms.min_free_bytes, free_below(folder))
     transfer = Transfer(HttpClient(guard, terms.tokens, Patience()), quota)
-    return Fetcher(roots, Means(folder, transfer, terms.hub), terms.allow_pickle)
+    return Fetcher(roots, Means(folder, transfer, terms.hub, terms.civitai, terms.allow_pickle))
 
 
-def _own_hub(hub: str) -> frozenset[str]:
+def _own_site(address: str, public: str) -> frozenset[str]:
     """A mirror that the owner configured may have a private address: `name` or `name:port`."""
-    if hub == PUBLIC_HUB:
-        return frozenset()
-    return frozenset({hub.partition("://")[2].partition("/")[0].lower()})
+    return frozenset() if address == public else frozenset({address.partition("://")[2].lower()})
+
+
+def _completed(fingerprint: Fingerprint, said: Listing) -> Fingerprint:
+    """With what the model's site says and its file does not; its words replace those of training captions."""
+    return msgspec.structs.replace(
+        fingerprint,
+        model_base=fingerprint.model_base or said.model_base,
+        trigger_words=said.trigger_words or fingerprint.trigger_words,
+    )
 
 
 def _without_our_name(source: ModelSource, found: Acquired, detail: str) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import WorkerId
-from kernel.protocol.sources import PUBLIC_HUB
+from kernel.protocol.sources import PUBLIC_CIVITAI, PUBLIC_HUB
 from kernel.protocol.type_info import analyzed
 
 JOIN_FD_OPTION: Final = "--join-fd"
@@ -46,6 +46,7 @@ class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens by host, `name` or `name:port`, each sent to that host only."""
     allow_pickle: bool = False
     hub: str = PUBLIC_HUB
+    civitai: str = PUBLIC_CIVITAI
 
     def __repr__(self) -> str:
         return f"FetchTerms(folder={self.folder!r}, hub={self.hub!r}, <tokens for {sorted(self.tokens)}>)"

@@ -44,6 +44,8 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """For an embedding, the first one stands for it in prompts; without one, its name does."""
     preparation: Preparation | None = None
     """For a background remover."""
+    revision: str | None = None
+    """The commit or version that it was downloaded as before; None: the one that the source names now."""
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):

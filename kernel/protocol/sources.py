@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, unquote_to_bytes, urlencode, urlsplit
 
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.ids import ModelId
 
 PUBLIC_HUB: Final = "https://huggingface.co"
+PUBLIC_CIVITAI: Final = "https://civitai.com"
 HUB_SCHEME: Final = "hf://"
 UPLOAD_SCHEME: Final = "upload:"
 STORED_SCHEME: Final = "stored:"
@@ -32,6 +34,48 @@ _OF_EVERY_FOLDER: Final = ("diffusion_pytorch_model", "pytorch_lora_weights", "a
 """Files that programs name alike, in folders with names."""
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\]")
+
+CIVITAI_TYPES: Final = {
+    "checkpoint": ModelType.CHECKPOINT,
+    "model": ModelType.CHECKPOINT,
+    "lora": ModelType.LORA,
+    "locon": ModelType.LORA,
+    "lycoris": ModelType.LORA,
+    "dora": ModelType.LORA,
+    "textualinversion": ModelType.EMBEDDING,
+    "embedding": ModelType.EMBEDDING,
+    "vae": ModelType.VAE,
+    "controlnet": ModelType.CONTROLNET,
+}
+"""The types of CivitAI's pages and of its AIRs, in lower case, that are supported."""
+_ECOSYSTEMS: Final = {
+    "sd1": ModelBase.SD,
+    "sd15": ModelBase.SD,
+    **dict.fromkeys(("sdxl", "sdxldistilled", "pony", "illustrious", "noobai"), ModelBase.SDXL),
+    "other": None,
+    "multi": None,
+}
+_FORMATS: Final = {
+    **dict.fromkeys(("safetensors", "safetensor"), "SafeTensor"),
+    **dict.fromkeys(("ckpt", "pt", "pickletensor"), "PickleTensor"),
+}
+"""The formats of AIRs, by CivitAI's names for them; the first word of each is the usual one."""
+_ID: Final = r"[1-9][0-9]{0,11}"
+_AIR: Final = re.compile(
+    r"(?:urn:)?(?:air:)?(?:(?P<ecosystem>[\w-]{1,40}):)?(?:(?P<type>[\w-]{1,40}):)?civitai:"
+    rf"(?P<model>{_ID})(?:@(?P<version>{_ID}))?(?:\+(?P<file>{_ID}))?(?:\.(?P<format>[\w-]{{1,40}}))?",
+    re.ASCII | re.IGNORECASE,
+)
+_AIR_OF_OTHERS: Final = re.compile(r"(?:urn:)?air:.*", re.IGNORECASE)
+_CIVITAI_HOSTS: Final = frozenset(
+    f"{www}civitai.{ending}" for www in ("", "www.") for ending in ("com", "red", "green")
+)
+_CIVITAI_PATH: Final = re.compile(
+    rf"(?:/api/v1)?/models/(?P<model>{_ID})(?:/.*)?"
+    rf"|(?:/api/download/models|(?:/api/v1)?/model-versions)/(?P<version>{_ID})/?"
+)
+_PROPERTIES: Final = ("type", "format", "size", "fp")
+_MAX_QUERY_FIELDS: Final = 32
 
 
 class BadSource(ValueError):
@@ -62,6 +106,41 @@ class HubSource:
 
 
 @dataclass(frozen=True, slots=True)
+class CivitaiSource:
+    """A version of a model on CivitAI; without one, the first that its page shows. One of both ids is set."""
+
+    model: int | None = None
+    version: int | None = None
+    file: int | None = None
+    """One of the version's files; None: the primary one that fits."""
+    properties: tuple[tuple[str, str], ...] = ()
+    """What the file must have of `type`, `format`, `size` and `fp`, in CivitAI's words."""
+    model_type: ModelType | None = None
+    """As the AIR says, then its base."""
+    model_base: ModelBase | None = None
+
+    @property
+    def uri(self) -> str:
+        """The same source in its one usual form, without what an AIR says about the model."""
+        if self.model is None:
+            query = {**dict(self.properties), **({} if self.file is None else {"fileId": str(self.file)})}
+            address = f"{PUBLIC_CIVITAI}/api/download/models/{self.version}"
+            return f"{address}?{urlencode(query)}" if query else address
+        version = "" if self.version is None else f"@{self.version}"
+        file = "" if self.file is None else f"+{self.file}"
+        kind = dict(self.properties).get("format")
+        ending = next((f".{word}" for word, name in _FORMATS.items() if name == kind), "")
+        return f"civitai:{self.model}{version}{file}{ending}"
+
+    @property
+    def default_name(self) -> str:
+        """The name of a model until its title is known."""
+        if self.model is None:
+            return f"civitai-version-{self.version}"
+        return f"civitai-{self.model}" + ("" if self.version is None else f"-{self.version}")
+
+
+@dataclass(frozen=True, slots=True)
 class UploadedSource:
     """A file that was uploaded through the API and waits in the uploads folder; its name is a label."""
 
@@ -69,7 +148,7 @@ class UploadedSource:
     file_name: str
 
 
-Source = LocalSource | WebSource | HubSource | UploadedSource
+Source = LocalSource | WebSource | HubSource | CivitaiSource | UploadedSource
 
 
 def parse_source(uri: str) -> Source:
@@ -79,17 +158,34 @@ def parse_source(uri: str) -> Source:
     """
     scheme = uri.partition(":")[0].lower()
     if scheme in WEB_SCHEMES:
-        return WebSource(check_url(uri))
+        parts = urlsplit(check_url(uri))
+        return _civitai_page(parts) if _is_civitai(parts) else WebSource(uri)
     if uri.startswith(HUB_SCHEME):
         return _hub_source(uri)
     if uri.startswith("file:///"):
         return LocalSource(uri)
     if (found := _UPLOAD.fullmatch(uri)) is not None:
         return UploadedSource(found["upload"], unquote(found["name"]))
+    if is_air(uri):
+        return _air_source(uri)
     raise BadSource(
-        "must begin with https://, http://, hf:// or file:///"
+        "must begin with https://, http://, hf://, civitai: or file:///"
         + (f"; for a file on the server's machine, write file://{uri}" if uri.startswith("/") else "")
     )
+
+
+def is_air(uri: str) -> bool:
+    """True for `civitai:...`, and for an AIR, which may be one of another site."""
+    return ":civitai:" in f":{uri[:200].lower()}" or _AIR_OF_OTHERS.fullmatch(uri) is not None
+
+
+def default_name(uri: str) -> str | None:
+    """The name of a model that was given none, until its site has said its title; None for other sources."""
+    try:
+        source = parse_source(uri)
+    except BadSource:
+        return None
+    return source.default_name if isinstance(source, CivitaiSource) else None
 
 
 def is_local(uri: str) -> bool:
@@ -211,6 +307,80 @@ def _hub_source(uri: str) -> HubSource:
         raise BadSource("must name a file in the repository")
     revision = None if found["revision"] is None else unquote(found["revision"])
     return HubSource(repo=found["repo"], revision=revision, file=file)
+
+
+def _air_source(uri: str) -> CivitaiSource:
+    """Source: https://developer.civitai.com/site/guide/air
+
+    Raises: BadSource, also for an ecosystem, a type or a format that is not supported.
+    """
+    found = _AIR.fullmatch(uri)
+    if found is None and _AIR_OF_OTHERS.fullmatch(uri) and ":civitai:" not in uri.lower():
+        raise BadSource("names a model of another site: an AIR must have the source civitai")
+    if found is None:
+        raise BadSource(
+            "must be civitai:MODEL or civitai:MODEL@VERSION with CivitAI's numbers, or "
+            "urn:air:ECOSYSTEM:TYPE:civitai:MODEL@VERSION"
+        )
+    ecosystem, type_ = (found["ecosystem"] or "").lower(), (found["type"] or "").lower()
+    if ecosystem in CIVITAI_TYPES and not type_:
+        ecosystem, type_ = "", ecosystem
+    if ecosystem and ecosystem not in _ECOSYSTEMS:
+        raise BadSource(f"names a model for {ecosystem}, which is not supported: only sd1 and sdxl are")
+    if type_ and type_ not in CIVITAI_TYPES:
+        raise BadSource(f"names a model of type {type_}, which is not supported")
+    kind = (found["format"] or "").lower()
+    if kind and kind not in _FORMATS:
+        raise BadSource(f"names the format {kind}, which is not supported: leave it out, or use safetensors")
+    return CivitaiSource(
+        model=int(found["model"]),
+        version=int(found["version"]) if found["version"] else None,
+        file=int(found["file"]) if found["file"] else None,
+        properties=(("format", _FORMATS[kind]),) if kind else (),
+        model_type=CIVITAI_TYPES.get(type_),
+        model_base=_ECOSYSTEMS.get(ecosystem),
+    )
+
+
+def _is_civitai(parts: SplitResult) -> bool:
+    host = (parts.hostname or "").removesuffix(".")
+    return host in _CIVITAI_HOSTS and parts.port in (None, 80, 443)
+
+
+def _civitai_page(parts: SplitResult) -> CivitaiSource:
+    """The model of a page, a download or an entry of the public API.
+
+    Raises: BadSource.
+    """
+    found = _CIVITAI_PATH.fullmatch(parts.path)
+    if found is None:
+        raise BadSource(
+            "is a page of CivitAI that shows no model: use https://civitai.com/models/NUMBER, "
+            "civitai:MODEL@VERSION, or the address of a download"
+        )
+    try:
+        query = parse_qs(parts.query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS)
+    except ValueError as error:
+        raise BadSource("has too many values after the question mark") from error
+    if "token" in query:
+        raise BadSource(
+            'must not contain a token: set models.tokens = ["civitai.com=env:CIVITAI_TOKEN"] instead'
+        )
+    if found["model"] is not None:
+        return CivitaiSource(model=int(found["model"]), version=_number(query, "modelVersionId"))
+    properties = tuple((name, query[name][0]) for name in _PROPERTIES if name in query)
+    return CivitaiSource(version=int(found["version"]), file=_number(query, "fileId"), properties=properties)
+
+
+def _number(query: dict[str, list[str]], name: str) -> int | None:
+    """Raises: BadSource, if it is no id, or several."""
+    values = set(query.get(name, ()))
+    if not values:
+        return None
+    value = values.pop()
+    if values or not re.fullmatch(_ID, value):
+        raise BadSource(f"must have one number as {name}")
+    return int(value)
 
 
 def is_inside(name: str) -> bool:

@@ -181,7 +181,9 @@ class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     stored: str | None = None
     """Its future name in the models folder; None: it is used in place."""
     revision: str | None = None
-    """The commit of the repository that it was downloaded from."""
+    """The commit of the repository that it was downloaded from, or its version on CivitAI."""
+    title: str | None = None
+    """Its name on its site."""
 
 
 class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -16,7 +16,7 @@ from conf.tokens import read_tokens, token_variables
 from kernel.process.signals import SignalPipe
 from kernel.process.startup import forget_variable
 from kernel.protocol.join import FetchTerms
-from kernel.protocol.sources import PUBLIC_HUB
+from kernel.protocol.sources import PUBLIC_CIVITAI, PUBLIC_HUB
 from kernel.shell import clock
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.terms import standby_terms
@@ -92,4 +92,5 @@ def _fetch_terms(settings: Settings, environ: Mapping[str, str]) -> FetchTerms:
         tokens=read_tokens(models.tokens, environ),
         allow_pickle=models.allow_pickle,
         hub=(models.hub or environ.get(HUB_VARIABLE) or PUBLIC_HUB).rstrip("/"),
+        civitai=(models.civitai or PUBLIC_CIVITAI).rstrip("/"),
     )

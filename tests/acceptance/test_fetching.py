@@ -1,7 +1,10 @@
 """Models from elsewhere on a whole server: downloads that survive their processes, uploads, files that go."""
 
 import hashlib
+import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +24,11 @@ from kernel.protocol.ids import ModelId
 from kernel.protocol.specs import EngineSpec
 from tests.acceptance.orders import create_engine, submit, write_checkpoint
 from tests.acceptance.patience import PATIENCE_S, wait_for
-from tests.acceptance.processes import WORKER
+from tests.acceptance.processes import WORKER, environment
 from tests.acceptance.server import Server
 from tests.acceptance.slow_site import SlowSite, slow_site
 from tests.integration.fetch.site import file, serve
+from tests.integration.fetch.small_civitai import KEY, SmallCivitai, file_entry, version_entry
 from tests.integration.fetch.small_hub import OLD, SmallHub
 
 ALLOWED = 'allow_hosts = ["127.0.0.1"]'
@@ -199,6 +203,37 @@ def test_a_repository_of_the_hub_that_the_environment_names_becomes_a_model(
     assert not any("authorization" in asked.headers for asked in site.asked)
     asked_for = {"/".join(asked.path.split("/")[:4]) for asked in site.asked}
     assert asked_for == {"/api/models/owner", "/owner/dreams/resolve"}, "and nothing else of the hub"
+
+
+def test_a_model_on_civitai_becomes_one_of_this_server(server_with_api: Server, data: bytes) -> None:
+    server = server_with_api
+    with serve() as site:
+        host = f"127.0.0.1:{site.port}"
+        civitai = SmallCivitai(site, storage=f"http://{host}", needs_key=True)
+        civitai.put(12345, [version_entry(67890, [file_entry(data)], trainedWords=["furry"])])
+        civitai.put(777, [version_entry(778, [], baseModel="Flux.1 D")])
+        civitai.serve(67890, data)
+        server.configure(models=f'civitai = "http://{host}"\ntokens = ["{host}=env:CIVITAI_TOKEN"]')
+        server.variables["CIVITAI_TOKEN"] = KEY
+        server.start()
+
+        def add(*source: str) -> "subprocess.CompletedProcess[str]":
+            url = ("--url", f"http://127.0.0.1:{server.port}")
+            command = [sys.executable, "-m", "api.cli.main", *url, "models", "add", *source, "--json"]
+            variables = environment(server.folder)
+            return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+        added = add("civitai:12345", "--type", "checkpoint", "--wait")
+        assert added.returncode == 0, added.stderr
+        model = json.loads(added.stdout)
+        assert (model["status"], model["name"]) == ("ready", "Furry Friends v1.0")
+        assert (model["revision"], model["trigger_words"]) == ("67890", ["furry"])
+        again = add("https://civitai.com/models/12345/furry-friends", "--type", "checkpoint")
+        assert json.loads(again.stdout) == model
+        refused = add("civitai:777", "--type", "checkpoint", "--wait")
+    assert "is for Flux.1 D, which is not supported" in refused.stderr
+    assert kept_at_rest(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    assert KEY not in server.log_tail()
 
 
 def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data: bytes) -> None:

@@ -14,12 +14,19 @@ from kernel.protocol.client import ModelProgress, RegisterModel
 from kernel.protocol.enums import ControlType, ModelBase, ModelState, ModelType, Variant
 from kernel.protocol.model_refs import Preparation
 from kernel.protocol.rows import ModelRow
-from kernel.protocol.sources import HUB_SCHEME, BadSource, UploadedSource, is_repository, parse_source
+from kernel.protocol.sources import (
+    HUB_SCHEME,
+    BadSource,
+    CivitaiSource,
+    UploadedSource,
+    is_repository,
+    parse_source,
+)
 from kernel.protocol.values import Name, Sha256, Tags, Uri
 from kernel.views.models import ModelFilter
 
 _NO_PATH: Final = (
-    "is required: https://..., hf://owner/repo or file:///...; "
+    "is required: https://..., hf://owner/repo, civitai:MODEL@VERSION or file:///...; "
     "it is optional only if name is a Hugging Face repository, owner/repo"
 )
 
@@ -42,8 +49,9 @@ class ModelValues(msgspec.Struct, frozen=True, kw_only=True):
 class ModelInput(ModelValues, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model to register.
 
-    `path` is an https:// or http:// URL, hf://owner/repo[@revision][/file], or a file:// URL in one of the
-    folders of models.file_roots. Without `path`, `name` must be a repository on the Hugging Face Hub.
+    `path` is an https:// or http:// URL, hf://owner/repo[@revision][/file], a model on CivitAI
+    (civitai:model[@version], its AIR or the URL of its page), or a file:// URL in one of the folders of
+    models.file_roots. Without `path`, `name` must be a repository on the Hugging Face Hub.
     """
 
     name: Name
@@ -110,7 +118,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     native_size: int | None
     """The width and height in pixels that a checkpoint was trained at, or that a background remover takes."""
     revision: str | None
-    """The commit of the repository that it was taken from."""
+    """The commit of the repository that it was taken from, or its version on CivitAI."""
     warnings: tuple[str, ...]
     """What its inspection found that you should know, although the model can be used."""
     thumbnail: str | None
@@ -152,12 +160,15 @@ def check_words(found: ModelInput, faults: ValidationErrors) -> None:
 
 
 def register_model(found: ModelInput) -> RegisterModel:
-    """The command for a checked input."""
+    """The command for a checked input. Different spellings of a model on CivitAI are one source."""
+    uri, model_base = _uri_of(found.path or f"{HUB_SCHEME}{found.name}"), found.model_base
+    if found.path is not None and isinstance(source := parse_source(uri), CivitaiSource):
+        uri, model_base = source.uri, model_base or source.model_base
     return RegisterModel(
         name=found.name,
-        uri=_uri_of(found.path or f"{HUB_SCHEME}{found.name}"),
+        uri=uri,
         model_type=found.model_type,
-        model_base=found.model_base,
+        model_base=model_base,
         variant=found.variant,
         tags=tuple(dict.fromkeys(found.tags)),
         sha256=found.sha256.lower() if found.sha256 else None,
@@ -222,7 +233,12 @@ def _check_path(found: ModelInput, faults: ValidationErrors) -> None:
         faults.wrong("path", str(error))
         return
     if isinstance(source, UploadedSource):
-        faults.wrong("path", "must begin with https://, http://, hf:// or file:///")
+        faults.wrong("path", "must begin with https://, http://, hf://, civitai: or file:///")
+    if isinstance(source, CivitaiSource):
+        said = (("model_type", found.model_type, source.model_type),)
+        for field, declared, theirs in (*said, ("model_base", found.model_base, source.model_base)):
+            if None not in (declared, theirs) and declared is not theirs:
+                faults.wrong(field, f"is {declared}, but path says {theirs}: leave out one, or correct it")
 
 
 def _uri_of(path: str) -> str:

@@ -241,25 +241,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self.write_soon(b"".join(held))
 
     def write_soon(self, data: bytes) -> int:
-        if self._held is not None:
-            self._held.append(data)
-            return len(data)
-        sent = self._send_at_once(data) if isinstance(data, bytes) else 0
-        if sent == len(data) > 0:
-            return sent
-        taken: int = super().write_soon(data[sent:] if sent else data)
-        return sent + taken
-
-    def _send_at_once(self, data: bytes) -> int:
-        """How many bytes the socket takes, if no others wait: mostly all, so that none needs a buffer."""
-        with self.outbuf_lock:
-            if self.total_outbufs_len or not self.connected or len(data) > self.sendbuf_len:
-                return 0
-            try:
-                sent: int = self.send(data, do_close=False)
-            except OSError:  # the client has gone: waitress finds that again, and closes
-                return 0
-        return sent
+        if self._held is None:
+            taken: int = super().write_soon(data)
+            return taken
+        self._held.append(data)
+        return len(data)
 
     # From here on: called from both sides.
 

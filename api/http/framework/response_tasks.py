@@ -88,8 +88,8 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
             return
         self.complete = True  # for waitress: there is a status, and there are headers
         self.status, self.response_headers = answer.status, list(answer.headers)
-        self.channel.write_soon(self.build_response_header() + answer.body)
-        self.wrote_header = True
+        self.content_length = len(answer.body)
+        self.write(answer.body)
 
     def get_environment(self) -> Environment:
         """The environment of the request."""

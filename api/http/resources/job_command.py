@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
 
@@ -30,6 +31,8 @@ _HTTP_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Fields of the bus that have another name in HTTP."""
+_values_of: Final = attrgetter(*JobValues.__struct_fields__)
+"""What a client says as the bus does, all at once."""
 
 
 class JobCommands:
@@ -62,9 +65,10 @@ class JobCommands:
 
     def _request(self, found: JobInput, images: InputImages, *, is_resolved: bool) -> JobRequest:
         faults, names = ValidationErrors(), self._names
+        values = dict(zip(JobValues.__struct_fields__, _values_of(found), strict=True))
+        values["seed"] = None if found.seed == RANDOM_SEED else found.seed
         request = JobRequest(
-            **{name: getattr(found, name) for name in JobValues.__struct_fields__ if name != "seed"},
-            seed=None if found.seed == RANDOM_SEED else found.seed,
+            **values,
             loras=None if found.loras is None else lora_uses(found.loras, names, faults),
             embeddings=self._ids("embeddings", found.embeddings, ModelType.EMBEDDING, faults),
             vae=vae_id(found.vae, names, faults),

@@ -5,10 +5,10 @@ here are sent.
 """
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import certifi
 import httpcore
@@ -19,9 +19,15 @@ from kernel.protocol.errors import DownloadFailed
 from kernel.protocol.sources import BadSource, check_url
 
 MAX_REDIRECTS: Final = 5
+MAX_SMALL_BYTES: Final = 16 << 20
+"""The largest answer that is read into memory."""
+MAX_ATTEMPTS: Final = 3
+"""Of a small request."""
 USER_AGENT: Final = "automatic-spoon"
+_OFFLINE: Final = "this server seems to be offline; local files and uploads work without it"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PORTS: Final = {"http": 80, "https": 443}
+Answered = TypeVar("Answered")
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
@@ -85,6 +91,20 @@ class HttpClient:
         """
         with _translated(url), self._follow(url, headers) as answer:
             yield answer
+
+    def read(self, url: str, headers: Mapping[str, str]) -> tuple[Answer, bytes]:
+        """The response, and its whole body.
+
+        Raises: as `get`; DownloadFailed also for a body that is too large.
+        """
+        body = bytearray()
+        with self.get(url, headers) as answer:
+            for chunk in answer.chunks:
+                body += chunk
+                if len(body) > MAX_SMALL_BYTES:
+                    host = httpx.URL(url).host
+                    raise DownloadFailed(f"{host} answered with more than {MAX_SMALL_BYTES} bytes")
+        return answer, bytes(body)
 
     @contextmanager
     def _follow(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
@@ -156,6 +176,35 @@ class HttpClient:
                 name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
             }
             yield Answer(str(url), response.status, found, response.iter_stream())
+
+
+def ask_site(name: str, ask: Callable[[], Answered]) -> Answered:
+    """The answer of `ask`, a small request, which is repeated if the connection breaks.
+
+    Raises: DownloadFailed, if the site cannot be reached, with its `name`; what `ask` raises.
+    """
+    failure: Exception | None = None
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            return ask()
+        except Interrupted as error:
+            failure = error
+        except Unreachable as error:
+            raise DownloadFailed(f"cannot find {name}: {_OFFLINE}") from error
+    raise DownloadFailed(f"cannot reach {name} ({failure}): {_OFFLINE}")
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, with its port if it is not the usual one."""
+    return httpx.URL(url).netloc.decode("ascii")
+
+
+def token_line(url: str) -> str:
+    """The line of the configuration that gives this URL's host a token, with a variable of a likely name."""
+    host = httpx.URL(url).host
+    labels = host.split(".")
+    known = "" if len(labels) < 2 or labels[-1].isdigit() else f"{labels[-2].replace('-', '_').upper()}_"
+    return f'models.tokens = ["{host}=env:{known}TOKEN"]'
 
 
 def _system_trust() -> ssl.SSLContext:

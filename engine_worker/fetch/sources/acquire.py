@@ -1,13 +1,14 @@
-"""Brings a model to this host: in place, from the web, from the hub, or from the uploads."""
+"""Brings a model to this host: in place, from the web, from the hub, from CivitAI, or from the uploads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import assert_never
 
+from engine_worker.fetch.sources.civitai import Civitai
 from engine_worker.fetch.sources.hub_files import choose_files
 from engine_worker.fetch.sources.partial_file import PartialFile
-from engine_worker.fetch.sources.staging import HubFile, StagingFolder
+from engine_worker.fetch.sources.staging import ListedFile, Listing, StagingFolder
 from engine_worker.fetch.sources.transfer import Expected, Transfer
 from engine_worker.formats.allowed_paths import resolve
 from engine_worker.port import ProgressCallback
@@ -16,8 +17,10 @@ from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.sources import (
     STORED_SCHEME,
     BadSource,
+    CivitaiSource,
     HubSource,
     LocalSource,
+    Source,
     UploadedSource,
     WebSource,
     parse_source,
@@ -35,7 +38,8 @@ class Acquired:
     """True for a download, False for a model that is used where it is."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """sha256 digests computed while downloading, by the name in a folder; of a single file by `""`."""
-    revision: str | None = None
+    listing: Listing | None = None
+    """What its site says about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Means:
     """The models folder."""
     transfer: Transfer
     hub: str
+    civitai: str
+    allows_pickle: bool
 
 
 def acquire(
@@ -60,20 +66,22 @@ def acquire(
     Raises: ModelUnreadable, if a local one does not exist; DownloadFailed; DiskFull; OSError.
     """
     if staging.ready.exists():
-        return Acquired(staging.ready, is_ours=True)  # it was complete when an earlier worker died
+        # It was complete when an earlier worker died.
+        return Acquired(staging.ready, is_ours=True, listing=staging.plan())
     if source.uri.startswith(STORED_SCHEME):
         return Acquired(resolve(source.uri, (means.folder,)), is_ours=False)
     parsed = _parsed(source.uri)
     if isinstance(parsed, LocalSource):
         return Acquired(resolve(parsed.uri, roots), is_ours=False)
+    if isinstance(parsed, CivitaiSource):
+        staging.open()
+        return _from_civitai(parsed, source, means, staging, on_progress)
     if (kept := _kept(means.folder, source.sha256)) is not None:
         return kept
     match parsed:
         case WebSource(url):
             staging.open()
-            with PartialFile(staging.part) as part:
-                found = means.transfer.run(url, part, Expected(sha256=source.sha256), on_progress)
-            return Acquired(staging.part, is_ours=True, hashes={"": found})
+            return _one_file(url, Expected(sha256=source.sha256), means, staging, on_progress)
         case UploadedSource(upload):
             staging.open()
             return _take_over(means.folder / uploaded_name(upload), staging)
@@ -84,7 +92,7 @@ def acquire(
             assert_never(other)
 
 
-def _parsed(uri: str) -> LocalSource | WebSource | UploadedSource | HubSource:
+def _parsed(uri: str) -> Source:
     try:
         return parse_source(uri)
     except BadSource as error:
@@ -120,35 +128,51 @@ def _from_hub(
     from engine_worker.fetch.sources.hub import Hub
 
     hub = Hub(means.transfer.web, means.hub)
+    hub_source = replace(hub_source, revision=source.revision or hub_source.revision)
     plan = staging.plan() or hub.look(hub_source)
     staging.keep_plan(plan)
     names = [file.name for file in plan.files]
     chosen = choose_files(names, source.model_type, source.variant, hub_source.file)
     files = [file for name in chosen for file in plan.files if file.name == name]
-    urls = [hub.url(hub_source, plan.commit, file.name) for file in files]
+    urls = [hub.url(hub_source, plan.revision, file.name) for file in files]
     if len(files) == 1 and not chosen[0].endswith(".json"):
-        found = _one_file(urls[0], files[0], source.sha256, means.transfer, staging, on_progress)
+        expected = Expected(size_bytes=files[0].size_bytes, sha256=source.sha256 or files[0].sha256)
+        found = _one_file(urls[0], expected, means, staging, on_progress)
     else:
         found = _tree(files, urls, means.transfer, staging, on_progress)
-    return replace(found, revision=plan.commit)
+    return replace(found, listing=plan)
 
 
-def _one_file(
-    url: str,
-    file: HubFile,
-    declared: str | None,
-    transfer: Transfer,
+def _from_civitai(
+    asked: CivitaiSource,
+    source: ModelSource,
+    means: Means,
     staging: StagingFolder,
     on_progress: ProgressCallback,
 ) -> Acquired:
-    expected = Expected(size_bytes=file.size_bytes, sha256=declared or file.sha256)
+    """Its answer is asked for even if the file is here: it has the title and the trigger words."""
+    site = Civitai(means.transfer.web, means.civitai, means.allows_pickle)
+    plan = staging.plan() or site.look(asked, source)
+    staging.keep_plan(plan)
+    (file,) = plan.files
+    expected = Expected(sha256=source.sha256 or file.sha256, notice=plan.notice)
+    found = _one_file(f"{site.endpoint}{file.name}", expected, means, staging, on_progress)
+    return replace(found, listing=plan)
+
+
+def _one_file(
+    url: str, expected: Expected, means: Means, staging: StagingFolder, on_progress: ProgressCallback
+) -> Acquired:
+    """A file with a digest that is known beforehand is downloaded only if it is not here yet."""
+    if (kept := _kept(means.folder, expected.sha256)) is not None:
+        return kept
     with PartialFile(staging.part) as part:
-        found = transfer.run(url, part, expected, on_progress)
+        found = means.transfer.run(url, part, expected, on_progress)
     return Acquired(staging.part, is_ours=True, hashes={"": found})
 
 
 def _tree(
-    files: Sequence[HubFile],
+    files: Sequence[ListedFile],
     urls: Sequence[str],
     transfer: Transfer,
     staging: StagingFolder,

@@ -19,14 +19,11 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import ModelInfo
 
-from engine_worker.fetch.net.address_policy import Unreachable
-from engine_worker.fetch.net.http_client import HttpClient, Interrupted
-from engine_worker.fetch.sources.staging import HubFile, Repository
+from engine_worker.fetch.net.http_client import HttpClient, ask_site
+from engine_worker.fetch.sources.staging import ListedFile, Listing
 from kernel.protocol.errors import DownloadFailed
 from kernel.protocol.sources import HubSource
 
-MAX_ANSWER_BYTES: Final = 16 << 20
-MAX_ATTEMPTS: Final = 3
 _PASSED_ON: Final = frozenset({"accept"})
 
 
@@ -37,7 +34,7 @@ class Hub:
     web: HttpClient
     endpoint: str
 
-    def look(self, source: HubSource) -> Repository:
+    def look(self, source: HubSource) -> Listing:
         """The files of the repository at the commit that its revision names now.
 
         Raises: DownloadFailed, if it does not exist or is not accessible, or the hub cannot be reached.
@@ -45,21 +42,7 @@ class Hub:
         if constants.is_offline_mode():
             raise DownloadFailed("HF_HUB_OFFLINE is set: unset it, or upload the model")
         set_client_factory(lambda: httpx2.Client(transport=_Bridge(self), trust_env=False))
-        failure: Exception | None = None
-        for _ in range(MAX_ATTEMPTS):
-            try:
-                return _repository(self._ask(source))
-            except Interrupted as error:
-                failure = error
-            except Unreachable as error:
-                raise DownloadFailed(
-                    f"cannot find the hub {self.endpoint}: this server seems to be offline; local files and "
-                    "uploads work without it"
-                ) from error
-        raise DownloadFailed(
-            f"cannot reach the hub {self.endpoint} ({failure}): this server seems to be offline; local files "
-            "and uploads work without it"
-        )
+        return ask_site(f"the hub {self.endpoint}", lambda: _listing(self._ask(source)))
 
     def url(self, source: HubSource, commit: str, name: str) -> str:
         """The URL of a file at that commit."""
@@ -107,26 +90,21 @@ class _Bridge(httpx2.BaseTransport):
         headers: Mapping[str, str] = {
             name: value for name, value in request.headers.items() if name.lower() in _PASSED_ON
         }
-        body = bytearray()
-        with self._web.get(str(request.url), headers) as answer:
-            for chunk in answer.chunks:
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise DownloadFailed(f"the hub returned more than {MAX_ANSWER_BYTES} bytes")
+        answer, body = self._web.read(str(request.url), headers)
         kept = [(name, value) for name, value in answer.headers.items() if name != "transfer-encoding"]
-        return httpx2.Response(answer.status, headers=kept, content=bytes(body), request=request)
+        return httpx2.Response(answer.status, headers=kept, content=body, request=request)
 
 
-def _repository(info: ModelInfo) -> Repository:
+def _listing(info: ModelInfo) -> Listing:
     """Raises: DownloadFailed, if required fields are missing in the hub's answer."""
     if not isinstance(info.sha, str) or not info.sha.isalnum():
         raise DownloadFailed("the hub did not name a commit")
     files = [
-        HubFile(
+        ListedFile(
             name=str(one.rfilename),
             size_bytes=one.size if isinstance(one.size, int) else None,
             sha256=one.lfs.sha256 if one.lfs is not None else None,
         )
         for one in info.siblings or ()
     ]
-    return Repository(commit=info.sha, files=tuple(files))
+    return Listing(revision=info.sha, files=tuple(files))

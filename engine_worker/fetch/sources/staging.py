@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from kernel.protocol.enums import ModelBase
 from kernel.protocol.ids import ModelId
 from kernel.protocol.sources import incoming_name
 from kernel.protocol.type_info import analyzed
@@ -14,19 +15,25 @@ from kernel.protocol.type_info import analyzed
 PRIVATE: Final = 0o700
 
 
-class HubFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a repository, as the hub describes it."""
+class ListedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file as its site describes it."""
 
     name: str
+    """In the repository, or the path of its download on the site."""
     size_bytes: int | None = None
     sha256: str | None = None
 
 
-class Repository(msgspec.Struct, frozen=True, kw_only=True):
-    """The files of a repository at one commit."""
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """The files of a repository at one commit, or of a model's version, and what the site says about it."""
 
-    commit: str
-    files: tuple[HubFile, ...]
+    revision: str
+    files: tuple[ListedFile, ...]
+    title: str | None = None
+    model_base: ModelBase | None = None
+    trigger_words: tuple[str, ...] = ()
+    notice: str = ""
+    """Added to the error if the site refuses the download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +83,14 @@ class StagingFolder:
         if not any(entry.stat().st_size for entry in files):
             self.clean()
 
-    def plan(self) -> Repository | None:
-        """The repository's files as listed by an earlier try, so that a retry continues with the same
-        commit."""
+    def plan(self) -> Listing | None:
+        """The files as listed by an earlier try, so that a retry continues with the same revision."""
         try:
-            return msgspec.json.decode((self.path / "plan.json").read_bytes(), type=analyzed(Repository))
+            return msgspec.json.decode((self.path / "plan.json").read_bytes(), type=analyzed(Listing))
         except (OSError, msgspec.DecodeError):
             return None
 
-    def keep_plan(self, plan: Repository) -> None:
+    def keep_plan(self, plan: Listing) -> None:
         """Raises: OSError."""
         fresh = self.path / "plan.new"
         fresh.write_bytes(msgspec.json.encode(plan))

@@ -17,7 +17,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine_worker.fetch.net.address_policy import Unreachable
-from engine_worker.fetch.net.http_client import Answer, HttpClient, Interrupted, Patience
+from engine_worker.fetch.net.http_client import (
+    Answer,
+    HttpClient,
+    Interrupted,
+    Patience,
+    host_of,
+    token_line,
+)
 from engine_worker.fetch.sources.partial_file import PartialFile
 from engine_worker.fetch.sources.size_quota import SizeQuota, TooLarge
 from engine_worker.port import ProgressCallback
@@ -51,6 +58,8 @@ class Expected:
 
     size_bytes: int | None = None
     sha256: str | None = None
+    notice: str = ""
+    """Added to the error if access is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ class Transfer:
         for _ in range(MAX_ATTEMPTS):
             before = part.size_bytes
             try:
-                _Pull(self, part, expected, on_progress).run(url)
+                _Pull(self, url, part, expected, on_progress).run()
                 return
             except (Interrupted, Unreachable) as error:
                 if isinstance(error, Unreachable) and part.size_bytes == 0:
@@ -146,6 +155,7 @@ class _Pull:
     """One request and its response."""
 
     means: Transfer
+    url: str
     part: PartialFile
     expected: Expected
     on_progress: ProgressCallback
@@ -154,12 +164,12 @@ class _Pull:
     checkpoint_at_s: float = 0.0
     pace: _Throughput = field(init=False)
 
-    def run(self, url: str) -> None:
+    def run(self) -> None:
         """Raises: Interrupted; DownloadFailed; DiskFull; OSError."""
         asked = {}
         if self.part.etag is not None and self.part.size_bytes > 0:
             asked = {"Range": f"bytes={self.part.size_bytes}-", "If-Range": self.part.etag}
-        with self.means.web.get(url, asked) as answer:
+        with self.means.web.get(self.url, asked) as answer:
             self._begin(answer, is_partial=bool(asked))
             self._check_quota()
             self.pace = _Throughput(self.means.web.patience, self.means.clock)
@@ -177,7 +187,7 @@ class _Pull:
         elif answer.status == 416 and is_partial:
             self.total = self._total_of_nothing_left(answer)
         else:
-            raise _refusal(answer)
+            raise self._refusal(answer)
         if None not in (self.total, self.expected.size_bytes) and self.total != self.expected.size_bytes:
             raise Unwanted(f"the file has {self.total} bytes, but {self.expected.size_bytes} were expected")
         self.total = self.total if self.total is not None else self.expected.size_bytes
@@ -212,7 +222,10 @@ class _Pull:
     def _take(self, chunk: bytes) -> None:
         is_first = self.part.size_bytes == 0
         if is_first and chunk.lstrip()[:16].lower().startswith(_WEB_PAGE):
-            raise Unwanted("the server sent a web page, not a model: it may require a token (models.tokens)")
+            raise Unwanted(
+                "the server sent a web page, not a model: it may require a token, "
+                f"{token_line(self.url)}{self.expected.notice}"
+            )
         self.means.quota.check_size(self.part.size_bytes + len(chunk))
         if self.total is not None and self.part.size_bytes + len(chunk) > self.total:
             raise Unwanted(f"the server sent more than the announced {self.total} bytes")
@@ -230,6 +243,23 @@ class _Pull:
             self.checkpoint_at_s = now + CHECKPOINT_S
             self.part.checkpoint()
 
+    def _refusal(self, answer: Answer) -> Exception:
+        host, asked = host_of(answer.url), host_of(self.url)
+        if answer.status in _TRY_AGAIN:
+            return Interrupted(f"{host} is temporarily unavailable (status {answer.status})")
+        if answer.status in (401, 403) and host == asked:
+            return DownloadFailed(
+                f"{host} refuses access to the file (status {answer.status}): set a valid token, "
+                f"{token_line(self.url)}{self.expected.notice}"
+            )
+        if answer.status in (401, 403):  # a link for a limited time: the next request gets a new one
+            return Interrupted(
+                f"{asked} redirects to {host}, which refuses access to the file (status {answer.status})"
+            )
+        if answer.status in (404, 410):
+            return DownloadFailed(f"{host} has no such file (status {answer.status})")
+        return DownloadFailed(f"{host} returned status {answer.status} instead of the file")
+
     def _check_end(self) -> None:
         if self.part.size_bytes == 0:
             raise Unwanted("the file is empty")
@@ -245,16 +275,3 @@ def _strong(etag: str | None) -> str | None:
 def _length_of(answer: Answer) -> int | None:
     length = answer.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() and len(length) <= 18 else None
-
-
-def _refusal(answer: Answer) -> Exception:
-    host = answer.url.partition("://")[2].partition("/")[0]
-    if answer.status in _TRY_AGAIN:
-        return Interrupted(f"{host} is temporarily unavailable (status {answer.status})")
-    if answer.status in (401, 403):
-        return DownloadFailed(
-            f"{host} refuses access to the file (status {answer.status}): set a valid token in models.tokens"
-        )
-    if answer.status in (404, 410):
-        return DownloadFailed(f"{host} has no such file (status {answer.status})")
-    return DownloadFailed(f"{host} returned status {answer.status} instead of the file")

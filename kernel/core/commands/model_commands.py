@@ -25,7 +25,7 @@ from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import Preparation
 from kernel.protocol.named_models import model_ids_of
 from kernel.protocol.rows import ModelRow
-from kernel.protocol.sources import is_local
+from kernel.protocol.sources import default_name, is_local
 
 MOST_NAMED: Final = 3
 """A refused deletion names up to this many open jobs that use the model, and counts the rest."""
@@ -39,8 +39,10 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
     is not a background remover; ShuttingDown; DiskFull.
     """
     control_type = _control_type(ask)
+    is_unnamed = ask.name == default_name(ask.uri)  # a title has replaced this name since
     for row in world.models.values():
-        if _is_same_recipe(row, ask) and control_type in (None, row.control_type):
+        is_same_name = is_unnamed or row.name == ask.name
+        if is_same_name and _is_same_recipe(row, ask) and control_type in (None, row.control_type):
             return client.ModelAccepted(model_id=row.model_id, status=row.status, created=False)
     if (found := scanning.found_at(world, ask.uri)) is not None and _can_be(found, ask):
         transitions.note_model(world, _told(found, ask, control_type))
@@ -126,7 +128,7 @@ def _told(row: ModelRow, ask: client.RegisterModel, control_type: ControlType | 
 
 
 def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
-    is_same_file = (row.uri, row.model_type, row.name) == (ask.uri, ask.model_type, ask.name)
+    is_same_file = (row.uri, row.model_type) == (ask.uri, ask.model_type)
     is_same_word = (row.declared_base, row.declared_sha256) == (ask.model_base, ask.sha256)
     is_same_note = (row.tags, row.trigger_words) == (ask.tags, ask.trigger_words)
     is_same_preparation = row.preparation == ask.preparation

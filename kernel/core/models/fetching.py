@@ -19,7 +19,7 @@ from kernel.protocol.enums import ControlType, ModelState, ModelType, Phase, Wor
 from kernel.protocol.errors import BadMessage, DownloadFailed, NotPermitted, WorkerCrashed
 from kernel.protocol.ids import ModelId
 from kernel.protocol.rows import ModelRow
-from kernel.protocol.sources import is_local, is_stored_name
+from kernel.protocol.sources import default_name, is_local, is_stored_name
 from kernel.protocol.specs import INSPECTION_RULES, Fingerprint
 
 MAX_LOCAL: Final = 2
@@ -123,7 +123,7 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
             give_up(world, row, BadMessage.code, f"invalid report from the fetch worker: {fault}")
             tend(world)
             return
-        row = replace(with_fingerprint(row, report.fingerprint), revision=report.revision or row.revision)
+        row = _with_report(row, report)
         if row.status is ModelState.READY:
             transitions.note_model(world, row)
         elif report.stored is None:
@@ -180,6 +180,23 @@ def review(world: World) -> None:
     for row in world.models.values():
         if row.status is ModelState.READY and row.inspection_rules < INSPECTION_RULES:
             world.models_to_review[row.model_id] = 0
+
+
+def _with_report(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
+    """A model with the results. Another look at its file alone does not take what its page said."""
+    found = _with_title(with_fingerprint(row, report.fingerprint), report.title)
+    has_page = row.status is ModelState.READY and default_name(row.uri) is not None
+    words = row.found_words if has_page else found.found_words
+    return replace(found, found_words=words, revision=report.revision or row.revision)
+
+
+def _with_title(row: ModelRow, title: str | None) -> ModelRow:
+    """A model with what its title tells: its name, if it was given none, and the control type."""
+    if not (title := worker_texts.cut_title(title)):
+        return row
+    named = control_type_named(row.model_type, title, row.uri)
+    name = title if row.name == default_name(row.uri) else row.name
+    return replace(row, name=name, control_type=row.control_type or named)
 
 
 def control_type_named(model_type: ModelType, name: str, uri: str) -> ControlType | None:

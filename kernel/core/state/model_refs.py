@@ -244,4 +244,5 @@ def source(world: World, model_id: ModelId) -> ModelSource:
         control_type=row.control_type,
         trigger_words=row.trigger_words or row.found_words,
         preparation=row.preparation,
+        revision=row.revision,
     )

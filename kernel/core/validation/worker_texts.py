@@ -6,6 +6,7 @@ from typing import Final
 from kernel.core.state.blobs import SHA256_DIGITS
 from kernel.core.validation.message_bounds import MAX_NAME, MAX_TAG, MAX_TAGS
 from kernel.protocol.memory import MemoryProfile
+from kernel.protocol.prompts import MARKS_OF_TAGS
 from kernel.protocol.specs import Fingerprint
 from kernel.protocol.worker import ModelInspected
 
@@ -43,6 +44,11 @@ def cut_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
 def cut_trigger_words(words: Sequence[str]) -> tuple[str, ...]:
     """The first of a model's trigger words."""
     return tuple(cut(word, MAX_TAG) for word in words[:MAX_TAGS])
+
+
+def cut_title(title: str | None) -> str:
+    """A model's title as a name: on one line, and without the marks of a prompt's tags."""
+    return cut(" ".join((title or "").split()).translate(MARKS_OF_TAGS), MAX_NAME).strip()
 
 
 def problem_in(report: ModelInspected) -> str | None:

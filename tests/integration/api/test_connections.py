@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -152,34 +151,6 @@ def test_a_request_in_several_pieces_is_read_all_the_same(tmp_path: Path) -> Non
             slow.sendall(LIVE[at : at + 5])
             time.sleep(0.002)
         assert read_all(slow).startswith(b"HTTP/1.1 200")
-
-
-def test_an_answer_that_the_socket_takes_in_parts_arrives_whole() -> None:
-    pieces = [bytes([number]) * 65_521 for number in range(230)]  # a connection's buffers hold less
-    is_written = threading.Event()
-
-    def write(environ: object, start_response: Any) -> Iterator[bytes]:
-        start_response("200 OK", [("Content-Length", str(sum(map(len, pieces))))])
-        yield from pieces
-        is_written.set()
-
-    app: Any = write
-    http = HttpServer(app, Server(port=0))
-    thread = threading.Thread(target=http.run)
-    thread.start()
-    host, _, port = http.url.removeprefix("http://").rpartition(":")
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        connection.connect((host, int(port)))
-        connection.sendall(LIVE)
-        assert is_written.wait(PATIENCE_S)
-        connection.settimeout(PATIENCE_S)
-        with connection.makefile("rb") as stream:
-            _, _, body = stream.read().partition(b"\r\n\r\n")
-    http.stop()
-    thread.join()
-    http.finish(0.5)
-    assert body == b"".join(pieces)
 
 
 def test_connections_that_end_leave_room_for_others(tmp_path: Path) -> None:

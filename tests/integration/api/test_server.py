@@ -207,7 +207,7 @@ def test_no_answer_tells_what_software_serves_it(running: Running) -> None:
         assert "via" not in headers
 
 
-def test_a_job_that_the_manager_answers_at_once_is_answered_in_turn(running: Running) -> None:
+def test_a_job_that_is_answered_at_once_is_answered_by_a_thread(running: Running) -> None:
     running.bus.reactions[SubmitJob] = accepted()
     connection = running.connect()
     for _ in range(3):

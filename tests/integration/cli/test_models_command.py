@@ -93,6 +93,23 @@ def test_a_model_that_is_not_there_is_named(spoon: Spoon, api: FakeApi) -> None:
     assert "no model with id or name hf/none" in ended.err
 
 
+def test_a_model_on_civitai_is_sent_as_it_is_written_and_an_air_says_its_type(
+    spoon: Spoon, api: FakeApi
+) -> None:
+    api.on("POST", "/v1/models", Answer(202, OWL))
+    air = "urn:air:sdxl:lora:civitai:12345@67890"
+    page = "https://civitai.com/models/12345/furry-friends?modelVersionId=67890"
+    assert spoon("models", "add", air).code == 0
+    assert spoon("models", "add", page, "--type", "lora", "--name", "fur").code == 0
+    assert [one.body for one in api.asked] == [
+        {"name": "civitai-12345-67890", "path": air, "model_type": "lora"},
+        {"name": "fur", "path": page, "model_type": "lora"},
+    ]
+    ended = spoon("models", "add", "civitai:12345")
+    assert ended.code == 2
+    assert "Missing option '--type'. It is one of checkpoint, lora" in ended.err
+
+
 def test_a_local_file_becomes_an_absolute_encoded_address(
     spoon: Spoon, api: FakeApi, tmp_path: Path, monkeypatch
 ) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine_worker.fetch.fetcher import Fetched, Fetcher
 from engine_worker.fetch.net.address_policy import AddressPolicy
@@ -38,6 +39,7 @@ class Bench:
     """What is free once something has come."""
     allows_pickle: bool = False
     hub: str = "https://huggingface.co"
+    civitai: str = "https://civitai.com"
     pauses: list[float] = field(default_factory=list)
     on_progress: list[tuple[int, int | None, int | None]] = field(default_factory=list)
 
@@ -46,6 +48,7 @@ class Bench:
             "example.org": [(PUBLIC,)],
             "other.org": [(OTHER,)],
             "huggingface.co": [(PUBLIC,)],
+            "civitai.com": [(PUBLIC,)],
             "inside.lan": [("192.168.1.5",)],
             "127.0.0.1": [("127.0.0.1",)],
         }
@@ -68,13 +71,12 @@ class Bench:
         web = HttpClient(guard, self.tokens, self.patience, self.internet, trust)
         room = SizeQuota(self.max_bytes, self.min_free_bytes, self._free)
         transfer = Transfer(web, room, sleep=self.pauses.append)
-        means = Means(self.models, transfer, self.hub)
-        return Fetcher((self.folder / "roots",), means, self.allows_pickle)
+        means = Means(self.models, transfer, self.hub, self.civitai, self.allows_pickle)
+        return Fetcher((self.folder / "roots",), means)
 
-    def fetch(
-        self, uri: str, model_type: ModelType = ModelType.CHECKPOINT, sha256: str | None = None
-    ) -> Fetched:
-        source = ModelSource(model_id=MODEL, name="a model", uri=uri, model_type=model_type, sha256=sha256)
+    def fetch(self, uri: str, model_type: ModelType = ModelType.CHECKPOINT, **said: Any) -> Fetched:
+        """`said`: what else the model was registered with."""
+        source = ModelSource(model_id=MODEL, name="a model", uri=uri, model_type=model_type, **said)
         fetcher = self.fetcher()
         try:
             return fetcher.fetch(source, lambda *progress: self.on_progress.append(progress))

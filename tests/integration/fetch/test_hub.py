@@ -74,6 +74,15 @@ def test_a_retry_goes_on_with_the_commit_that_it_began_with(
     assert f"{OLD}/model_index.json" not in hub.downloaded()[before:]
 
 
+def test_a_model_that_was_lost_comes_back_at_the_same_commit(
+    bench: Bench, hub: SmallHub, tmp_path: Path
+) -> None:
+    data = model_bytes(tmp_path)
+    hub.put(OLD, {"dreams.safetensors": data})
+    hub.put(NEW, {"dreams.safetensors": b"another"})
+    assert bench.fetch(REPO, revision=OLD).fingerprint.sha256 == sha256(data)
+
+
 def test_a_file_of_the_hub_is_taken_up_where_its_line_broke(
     bench: Bench, hub: SmallHub, tmp_path: Path
 ) -> None:
@@ -184,7 +193,7 @@ def test_what_is_no_hub_is_recognized(bench: Bench, body: bytes) -> None:
 def test_an_endless_answer_of_a_hub_is_cut_off(
     bench: Bench, hub: SmallHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine_worker.fetch.sources.hub.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("engine_worker.fetch.net.http_client.MAX_SMALL_BYTES", 1000)
     bench.site.scripts["/api/models/owner/dreams"] = file(b" " * 2000)
     with pytest.raises(DownloadFailed, match="more than 1000 bytes"):
         bench.fetch(REPO)

@@ -81,6 +81,9 @@ def test_every_field_reaches_the_manager(stage: Stage) -> None:
         ("http://192.168.1.5:8080/a", "http://192.168.1.5:8080/a"),
         ("hf://owner/repo@v1.0/a/b.safetensors", "hf://owner/repo@v1.0/a/b.safetensors"),
         ("FILE:///models/a", "file:///models/a"),
+        ("civitai:12345@67890", "civitai:12345@67890"),
+        ("urn:air:sdxl:checkpoint:civitai:12345", "civitai:12345"),
+        ("HTTPS://civitai.com/models/12345/furry?modelVersionId=67890", "civitai:12345@67890"),
     ],
 )
 def test_a_model_comes_from_any_source(stage: Stage, path: str, uri: str) -> None:
@@ -99,6 +102,21 @@ def test_a_name_without_a_path_is_a_repository_of_the_hub(stage: Stage) -> None:
     assert (stage.last_ask.name, stage.last_ask.uri) == ("owner/dreams", "hf://owner/dreams")
     result = stage.post("/v1/models", {"name": "dreams", "model_type": "checkpoint"})
     assert (result.status_code, list(fields_of(result))) == (422, ["path"])
+
+
+def test_what_an_air_says_about_its_model_is_taken_and_must_fit(stage: Stage) -> None:
+    stage.database.add_model("m1", status="downloading")
+    accept(stage, ModelState.DOWNLOADING)
+    said = {"name": "fur", "path": "urn:air:sdxl:lora:civitai:12345@67890", "model_type": "lora"}
+    stage.post("/v1/models", said)
+    assert isinstance(stage.last_ask, RegisterModel)
+    assert stage.last_ask.model_base is ModelBase.SDXL
+    result = stage.post("/v1/models", said | {"model_type": "checkpoint", "model_base": "sd"})
+    assert result.status_code == 422
+    assert fields_of(result) == {
+        "model_type": "is checkpoint, but path says lora: leave out one, or correct it",
+        "model_base": "is sd, but path says sdxl: leave out one, or correct it",
+    }
 
 
 @pytest.mark.parametrize("kind", ["ip_adapter", "IP-Adapter", "upscaler"])
@@ -137,6 +155,9 @@ def test_a_type_of_a_later_version_is_not_supported_yet(stage: Stage, kind: str)
         ("path", "hf://owner/re po"),
         ("path", "hf://../repo"),
         ("path", "file:///a\x00b"),
+        ("path", "civitai:furry"),
+        ("path", "urn:air:flux1:checkpoint:civitai:1"),
+        ("path", "https://civitai.com/images/1"),
         ("path", ""),
         ("model_type", "model"),
         ("model_base", "sd3"),

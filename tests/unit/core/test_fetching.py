@@ -1,11 +1,14 @@
 """The pool of workers that look into models."""
 
+from msgspec.structs import replace
+
 from kernel.core.actions import Exit, ForgetWorker, KillWorker, LaunchWorker, TerminateWorker
 from kernel.core.events import ReportUnreadable, WatchAsked
 from kernel.core.ports import Limits
+from kernel.core.state import model_refs
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.enums import ModelBase, ModelState, WorkerRole
+from kernel.protocol.enums import ControlType, ModelBase, ModelState, ModelType, WorkerRole
 from tests.unit.core.samples import CHECKPOINT, downloading, fingerprint, register
 from tests.unit.core.story import CORRELATION, PEER, Story, only, orders_to
 
@@ -42,6 +45,41 @@ def test_new_model_is_inspected_by_a_worker_that_is_launched_for_it():
     row = story.model(model_id)
     assert (row.status, row.model_base, row.sha256) == (ModelState.READY, ModelBase.SDXL, "f" * 64)
     assert row.native_size_px == 1024
+
+
+def test_title_of_the_page_is_the_name_of_a_model_that_was_given_none():
+    story = Story()
+    uri = "civitai:12345@67890"
+    named = registered(story, "mine", uri=uri)
+    unnamed = registered(story, "civitai-12345-67890", uri=uri, model_base=ModelBase.SDXL)
+    story.hello(worker_id := story.newcomers[0])
+    title = " Furry\n<Friends>: v1 \x1b" + "!" * 300
+    for model_id in (named, unnamed):
+        story.say(worker_id, wire.ModelInspected(model_id=model_id, fingerprint=fingerprint(), title=title))
+    assert story.model(named).name == "mine"
+    found = story.model(unnamed).name
+    assert (found[:24], len(found)) == ("Furry _Friends__ v1 ?!!!", 200)
+    again = story.ask(register("civitai-12345-67890", uri=uri, model_base=ModelBase.SDXL))
+    assert isinstance(again, client.ModelAccepted)
+    assert again.model_id == unnamed
+
+
+def test_title_of_a_controlnet_tells_the_maps_that_it_takes():
+    story = Story()
+    model_id = registered(story, "mine", uri="civitai:1", model_type=ModelType.CONTROLNET)
+    story.hello(worker_id := story.newcomers[0])
+    found = replace(fingerprint(), model_type=ModelType.CONTROLNET)
+    story.say(worker_id, wire.ModelInspected(model_id=model_id, fingerprint=found, title="Depth v1"))
+    assert story.model(model_id).control_type is ControlType.DEPTH
+
+
+def test_model_is_fetched_again_in_the_revision_that_it_was():
+    story = Story()
+    model_id = registered(story, uri="hf://owner/fox")
+    story.hello(worker_id := story.newcomers[0])
+    found = wire.ModelInspected(model_id=model_id, fingerprint=fingerprint(), revision="abc")
+    story.say(worker_id, found)
+    assert model_refs.source(story.broker.world, model_id).revision == "abc"
 
 
 def test_model_that_cannot_be_used_is_in_error_with_the_reason_and_can_be_tried_again():

@@ -182,6 +182,7 @@ _SOURCE = ModelSource(
     control_type=ControlType.DEPTH,
     trigger_words=("dreamy",),
     preparation=_PREPARATION,
+    revision="d" * 40,
 )
 _FINGERPRINT = Fingerprint(
     model_type=ModelType.CHECKPOINT,
@@ -391,6 +392,7 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
         fingerprint=_FINGERPRINT,
         stored=f"files/{SHA256}.safetensors",
         revision="c" * 40,
+        title="Dream v2",
     ),
     worker.ModelFailed(model_id=MODEL, code="model_unreadable", text="the header is damaged"),
     worker.ScanBegun(files=3, unknown=2, gone=(7,), absent=("/home/ann/webui/models",)),

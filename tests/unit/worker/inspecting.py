@@ -25,8 +25,9 @@ def inspect(
 ) -> Fingerprint:
     """What a local model is, or one that is stored in that models folder. Raises: ModelUnreadable."""
     web = HttpClient(AddressPolicy(), {}, Patience(), trust=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    means = Means(folder, Transfer(web, SizeQuota(0, 0, lambda: 0)), "https://hub.invalid")
-    fetcher = Fetcher(roots, means, allows_pickle=False)
+    transfer = Transfer(web, SizeQuota(0, 0, lambda: 0))
+    means = Means(folder, transfer, "https://hub.invalid", "https://site.invalid", False)
+    fetcher = Fetcher(roots, means)
     return fetcher.fetch(source, lambda done, total, _: moved(done, total or 0)).fingerprint
 
 

@@ -36,6 +36,7 @@ class FoundModel:
     fingerprint: Fingerprint
     stored: str | None = None
     revision: str | None = None
+    title: str | None = None
 
 
 class OneModel:
