@@ -16,7 +16,7 @@ from tests.unit.api.sample_pictures import JPEG, PNG, WEBP, as_text
 from tests.unit.worker.model_files import Shapes, controlnet, lora, write_safetensors
 
 ADAPTERS: dict[str, tuple[str, Shapes]] = {
-    "detail": ("lora", lora("lora_unet_mid_block_attn2_to_k", 768)),
+    "detail": ("lora", lora("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k", 768)),
     "poses": ("controlnet", controlnet(width=768)),
 }
 JOB = {"engine": "studio", "prompt": "a fox [echo]", "seed": 7, "width": 64, "height": 64, "steps": 4}

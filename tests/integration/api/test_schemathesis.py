@@ -57,6 +57,7 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.EditImage: client.Done(),
     client.PruneImages: client.ImagesPruned(images=1, size_bytes=9),
     client.PruneModels: client.ModelsPruned(models=1, size_bytes=9),
+    client.ScanModels: client.Done(),
     client.ClaimDownload: ImageGone(),
 }
 
