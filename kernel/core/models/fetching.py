@@ -176,9 +176,13 @@ def with_fingerprint(row: ModelRow, found: Fingerprint) -> ModelRow:
 
 
 def review(world: World) -> None:
-    """Have ready models inspected again that older rules have judged, one after the other."""
+    """Have ready models inspected again that older rules have judged, one after the other. What is in
+    models.folders the scan of the start reads again, with what lies beside it."""
+    is_scanned = world.limits.scan_every_s is not None
+    scanned = {file.model_id for file in world.scanned_files.values() if is_scanned}
     for row in world.models.values():
-        if row.status is ModelState.READY and row.inspection_rules < INSPECTION_RULES:
+        is_old = row.status is ModelState.READY and row.inspection_rules < INSPECTION_RULES
+        if is_old and row.model_id not in scanned:
             world.models_to_review[row.model_id] = 0
 
 

@@ -5,10 +5,12 @@ from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.events import ModelMoved
+from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import ModelState
 from kernel.protocol.ids import ModelId
+from kernel.protocol.rows import ScannedFile
 from kernel.protocol.specs import INSPECTION_RULES
 from tests.unit.core.samples import CHECKPOINT, checkpoint, fingerprint, register
 from tests.unit.core.story import Story, only
@@ -93,3 +95,23 @@ def test_one_that_is_deleted_meanwhile_is_forgotten(story):
     story.ask(client.DeleteModel(model_id=ModelId("older")))
     assert orders(story.say(worker_id, inspected(ModelId("old")))) == []
     assert story.model(CHECKPOINT).status is ModelState.READY
+
+
+def test_what_a_page_said_of_a_model_stays():
+    page = replace(OLD, uri="civitai:1@2", name="fox", found_words=("foxy",))
+    story = Story(page)
+    story.begin()
+    (worker_id,) = story.newcomers
+    story.hello(worker_id)
+    story.say(worker_id, inspected(OLD.model_id, trigger_words=("x",)))
+    row = story.model(OLD.model_id)
+    assert (row.inspection_rules, row.found_words, row.name) == (INSPECTION_RULES, ("foxy",), "fox")
+
+
+@pytest.mark.parametrize(("every_s", "reviewed"), [(300.0, []), (None, ["older"])])
+def test_what_is_scanned_is_read_by_the_scan(every_s, reviewed):
+    story = Story(OLDER, limits=Limits(model_folders=("/models",), scan_every_s=every_s))
+    file = ScannedFile(path="/models/older.safetensors", stamp=1, mark="m", model_id=OLDER.model_id)
+    story.database.scanned_files[file.path] = file
+    story.begin()
+    assert list(story.broker.world.models_to_review) == reviewed
