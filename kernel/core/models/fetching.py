@@ -142,12 +142,16 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
 
 
 def _digested_model(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
-    """The ready model whose digest the worker was asked for, which it is done with; None for others."""
+    """The ready model whose digest the worker was asked for, which it is done with; None for others, and for
+    one whose file is another one by now, which is asked for again."""
     if model_id != worker.model_id or model_id not in world.models_to_digest:
         return None
     if model_id in world.models_to_review:
         return None
     _done(world, worker, model_id)
+    if model_id in world.outdated_digests:
+        world.outdated_digests.discard(model_id)
+        return None
     del world.models_to_digest[model_id]
     row = world.models.get(model_id)
     return row if row is not None and row.status is ModelState.READY else None

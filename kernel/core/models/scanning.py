@@ -246,6 +246,9 @@ def _renew(
     for engine in world.engines.values():
         engine.needs.clear()
     _want_digest(world, world.models[row.model_id])
+    is_given = any(worker.model_id == row.model_id for worker in world.workers.values())
+    if is_given and row.model_id in world.models_to_digest:
+        world.outdated_digests.add(row.model_id)
     _keep(world, report, row.model_id)
 
 

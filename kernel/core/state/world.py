@@ -236,6 +236,8 @@ class World:
     """Ready models that older rules have judged, in the same way; they are used meanwhile."""
     models_to_digest: dict[ModelId, None] = field(default_factory=dict)
     """Ready models in models.folders whose sha256 is not known yet."""
+    outdated_digests: set[ModelId] = field(default_factory=set)
+    """Those whose file was changed or moved after a worker was given them."""
     scanned_files: dict[str, ScannedFile] = field(default_factory=dict)
     """By path."""
     scan: Scan = field(default_factory=Scan)

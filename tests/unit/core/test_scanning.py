@@ -216,6 +216,26 @@ def test_a_digest_that_fails_leaves_the_model_as_it_is_and_is_tried_after_the_ne
     assert list(story.broker.world.models_to_digest) == [row.model_id]
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_digest_of_what_a_file_was_before_is_computed_again(fails):
+    story = scanned(fur="a")
+    story.hello(worker_id := story.newcomers[-1])
+    model_id = story.there("fur.safetensors").model_id
+    if fails:
+        story.folder.move("fur.safetensors", "moved.safetensors")
+        report = wire.ModelFailed(model_id=model_id, code="model_unreadable", text="it is not there")
+    else:
+        story.folder.write("fur.safetensors", "b")
+        report = wire.ModelInspected(model_id=model_id, fingerprint=fingerprint())
+    story.again()
+    found = story.say(worker_id, report)
+    assert story.model(model_id).sha256 is None
+    assert [one.source.model_id for one in orders_to(found, worker_id)] == [model_id]
+    story.say(worker_id, wire.ModelInspected(model_id=model_id, fingerprint=fingerprint()))
+    assert story.model(model_id).sha256 == "f" * 64
+    assert not story.broker.world.outdated_digests
+
+
 def test_a_registered_model_goes_before_a_digest():
     story = scanned(fur="a", ink="b")
     mine = story.ask(register("mine"))
