@@ -230,19 +230,7 @@ def _renew(
     )
     world.scan.by_uri.pop(model.uri, None)
     world.scan.by_uri[row.uri] = row.model_id
-    match model.status:
-        case ModelState.READY:
-            transitions.note_model(world, row)
-        case ModelState.ERROR:
-            transitions.move_model(world, row, ModelState.DOWNLOADING)
-            transitions.move_model(world, world.models[row.model_id], ModelState.READY)
-            reconcile.try_again(world, row.model_id)
-        case ModelState.DOWNLOADING if model.declared_sha256 is None:
-            world.models_to_inspect.pop(row.model_id, None)  # what its inspection would find is known
-            transitions.move_model(world, row, ModelState.READY)
-            reconcile.try_again(world, row.model_id)
-        case ModelState.DOWNLOADING:
-            transitions.note_model(world, replace(model, uri=uri))
+    _save_renewed(world, row)
     for engine in world.engines.values():
         engine.needs.clear()
     _want_digest(world, world.models[row.model_id])
@@ -250,6 +238,23 @@ def _renew(
     if is_given and row.model_id in world.models_to_digest:
         world.outdated_digests.add(row.model_id)
     _keep(world, report, row.model_id)
+
+
+def _save_renewed(world: World, row: ModelRow) -> None:
+    """Save a model whose file is there; it is ready, unless a digest that was declared is to be checked."""
+    match row.status:
+        case ModelState.READY:
+            transitions.note_model(world, row)
+        case ModelState.ERROR:
+            transitions.move_model(world, row, ModelState.DOWNLOADING)
+            transitions.move_model(world, world.models[row.model_id], ModelState.READY)
+            reconcile.try_again(world, row.model_id)
+        case ModelState.DOWNLOADING if row.declared_sha256 is None:
+            world.models_to_inspect.pop(row.model_id, None)  # what its inspection would find is known
+            transitions.move_model(world, row, ModelState.READY)
+            reconcile.try_again(world, row.model_id)
+        case ModelState.DOWNLOADING:
+            transitions.note_model(world, replace(world.models[row.model_id], uri=row.uri))
 
 
 def _refuse(world: World, report: wire.FileScanned, code: str, text: str) -> None:
