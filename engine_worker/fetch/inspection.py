@@ -5,7 +5,7 @@ loaded here.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,7 +46,7 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
 
     Raises: ModelUnreadable, if it cannot be used, with the reason for the person who registered it.
     """
-    inspected = _described(source, subject)
+    inspected = describe_or_name(subject, _remedy_of, source.variant)
     _check_declared(source, inspected)
     _check_size(source, inspected)
     digest = _digest(source, subject, moved)
@@ -60,17 +60,24 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
     return fingerprint_of(inspected, names, source.model_base, digest.size_bytes, digest.sha256)
 
 
-def _described(source: ModelSource, subject: Subject) -> InspectionResult:
-    """Raises: ModelUnreadable; of a file that is something else by its first bytes, it says what."""
+def _remedy_of(stranger: str) -> str:
+    return "name it .ckpt, or use safetensors" if stranger == "a pickle" else "fetch it again"
+
+
+def describe_or_name(
+    subject: Subject, remedy_of: Callable[[str], str], variant: Variant | None = None
+) -> InspectionResult:
+    """As `describe`. Of a file that is something else by its first bytes, the error says what, and the remedy
+    that is made of these words."""
     try:
-        return describe(subject, source.variant)
+        return describe(subject, variant)
     except ModelUnreadable as error:
         model = subject.model
         stranger = stranger_in(model) if isinstance(model, ModelFile) else None
         if stranger is None:
             raise
-        remedy = "name it .ckpt, or use safetensors" if stranger == "a pickle" else "fetch it again"
-        raise ModelUnreadable(f"{model.path.name} is {stranger}, not a model file: {remedy}") from error
+        text = f"{model.path.name} is {stranger}, not a model file: {remedy_of(stranger)}"
+        raise ModelUnreadable(text) from error
 
 
 def describe(subject: Subject, variant: Variant | None = None) -> InspectionResult:

@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
-from engine_worker.fetch.inspection import Subject, describe, fingerprint_of
+from engine_worker.fetch.inspection import Subject, describe, describe_or_name, fingerprint_of
 from engine_worker.fetch.scanning.base_hints import base_of_place
 from engine_worker.fetch.scanning.listing import GGUF, Candidate, list_candidates, text_of
 from engine_worker.fetch.scanning.sidecars import Sidecars, read_sidecars
 from engine_worker.fetch.scanning.stamps import mark_of, mark_of_files
 from engine_worker.formats.allowed_paths import ModelFile, find_file
-from engine_worker.formats.file_kinds import FileKind, kind_by_name, stranger_in
+from engine_worker.formats.file_kinds import FileKind, kind_by_name
 from engine_worker.formats.inspection_result import InspectionResult
 from engine_worker.formats.metadata import words_of
 from engine_worker.formats.model_folder import ModelFolder
@@ -130,13 +130,7 @@ def _inspect(candidate: Candidate, model: _Model) -> InspectionResult:
     kind = kind_by_name(candidate.path)
     if kind is FileKind.PICKLE:
         raise ModelUnreadable(_pickle_text(candidate))
-    try:
-        return describe(Subject(model, kind))
-    except ModelUnreadable as error:
-        stranger = stranger_in(model)
-        if stranger is None:
-            raise
-        raise ModelUnreadable(f"{model.name} is {stranger}, not a model file: {_OTHER_FILE}") from error
+    return describe_or_name(Subject(model, kind), lambda _: _OTHER_FILE)
 
 
 def _pickle_text(candidate: Candidate) -> str:
