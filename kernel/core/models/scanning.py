@@ -258,12 +258,15 @@ def _save_renewed(world: World, row: ModelRow) -> None:
 
 
 def _refuse(world: World, report: wire.FileScanned, code: str, text: str) -> None:
-    """A file cannot be used; if a model was made of it before, that is in error."""
+    """A file cannot be used; if a model was made of it before, that is in error, unless it was converted."""
     code, text = worker_texts.cut(code, worker_texts.MAX_CODE), worker_texts.cut(text)
     world.scan.gone.pop(report.path, None)
     old = world.scanned_files.get(report.path)
     model_id = None if old is None else old.model_id
     model = None if model_id is None else world.models.get(model_id)
+    if model is not None and model.stored is not None:
+        _keep(world, report, model_id)
+        return
     if model is not None:
         world.models_to_digest.pop(model.model_id, None)
         faulty = replace(model, error_code=code, error=text)
@@ -347,7 +350,7 @@ def _lose(world: World, row: ScannedFile) -> None:
     model = None if row.model_id is None else world.models.get(row.model_id)
     if row.stamp != GONE:
         world.scan.row = replace(world.scan.row, gone=world.scan.row.gone + 1)
-    if model is None:
+    if model is None or model.stored is not None:
         _drop(world, row)
         return
     if row.stamp != GONE:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.core.actions import LaunchWorker, Order, TerminateWorker
+from kernel.core.events import ModelMoved
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
@@ -164,6 +165,24 @@ def test_registering_what_was_deleted_by_hand_makes_it_the_model_of_its_file_aga
     mine = story.ask(register("mine", uri=f"file://{PLACE}/fur.safetensors", model_type=ModelType.LORA))
     assert story.there("fur.safetensors").model_id == mine.model_id
     assert story.database.scanned_files[f"{PLACE}/fur.safetensors"].code is None
+
+
+def test_a_pickle_that_a_person_had_converted_is_used_whatever_becomes_of_it():
+    story = scanned(old=BROKEN)
+    path = f"{PLACE}/old.safetensors"
+    mine = story.ask(register("mine", uri=f"file://{path}", model_type=ModelType.LORA))
+    story.hello(worker_id := story.newcomers[-1])
+    found, stored = replace(fingerprint(), model_type=ModelType.LORA), f"files/{'f' * 64}.safetensors"
+    story.say(worker_id, wire.ModelInspected(model_id=mine.model_id, fingerprint=found, stored=stored))
+    story.tell(ModelMoved(mine.model_id))
+    story.folder.write("old.safetensors", BROKEN)
+    story.again()
+    assert story.model(mine.model_id).status is ModelState.READY
+    assert story.database.scanned_files[path].code is None
+    story.folder.delete("old.safetensors")
+    story.again()
+    assert story.model(mine.model_id).status is ModelState.READY
+    assert path not in story.database.scanned_files
 
 
 def test_what_a_file_does_not_tell_a_person_says_of_the_model_that_was_found():
