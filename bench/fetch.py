@@ -22,7 +22,7 @@ from typing import Final
 
 import httpx
 
-from api.cli.uploading import Form
+from api.cli.client.uploading import Form
 from bench.idle import children
 from bench.report import Goal, Spread, print_report
 from bench.server import Running, server

@@ -30,7 +30,7 @@ def _names_at(path: str, query: Mapping[str, str] | None = None, also: tuple[str
 
 
 def _names(invocation: Invocation, path: str, query: Mapping[str, str]) -> list[str]:
-    from api.cli.client_models import list_names
+    from api.cli.client.client_models import list_names
 
     with invocation.rest(_TIMEOUT_S) as rest:
         return list_names(rest, path, query)

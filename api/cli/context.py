@@ -10,8 +10,8 @@ from conf.settings import Settings
 from kernel.protocol.endpoints import API_URL_FILE
 
 if TYPE_CHECKING:
-    from api.cli.bus import ManagerConnection
-    from api.cli.rest import Rest
+    from api.cli.client.bus import ManagerConnection
+    from api.cli.client.rest import Rest
 
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -39,13 +39,13 @@ class Invocation:
 
     def rest(self, timeout_s: float | None = None) -> "Rest":
         """A client of the REST API, to be closed; without a timeout, it has the patience of a command."""
-        from api.cli.rest import TIMEOUT_S, Rest
+        from api.cli.client.rest import TIMEOUT_S, Rest
 
         return Rest(self.base_url(), TIMEOUT_S if timeout_s is None else timeout_s)
 
     def manager(self) -> "ManagerConnection":
         """A connection to the Manager over the bus, to be closed. Raises: ManagerUnreachable."""
-        from api.cli.bus import ManagerConnection
+        from api.cli.client.bus import ManagerConnection
 
         return ManagerConnection(self.settings().bus_folder)
 

@@ -10,19 +10,19 @@ from typing import Final
 import click
 import msgspec
 
-from api.cli.config import config
+from api.cli.commands.config import config
+from api.cli.commands.database import db
+from api.cli.commands.doctor import doctor
+from api.cli.commands.draw import draw
+from api.cli.commands.engines import engines
+from api.cli.commands.images import images
+from api.cli.commands.jobs import jobs
+from api.cli.commands.models import models
+from api.cli.commands.processes import api_, manager, serve, worker
+from api.cli.commands.queue import queue
+from api.cli.commands.server import status, stop
 from api.cli.context import Invocation
-from api.cli.database import db
-from api.cli.doctor import doctor
-from api.cli.draw import draw
-from api.cli.engines import engines
 from api.cli.exit_codes import ExitCode, code_of, exit_of
-from api.cli.images import images
-from api.cli.jobs import jobs
-from api.cli.models import models
-from api.cli.processes import api_, manager, serve, worker
-from api.cli.queue import queue
-from api.cli.server import status, stop
 from kernel.protocol.errors import FieldProblem, SpoonError
 from kernel.protocol.version import VERSION
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from api.cli.client_models import find_engine, list_items
+from api.cli.client.client_models import find_engine, list_items
 from api.cli.completion import checkpoints, engine_names, loras
 from api.cli.options import WordChoice
 from kernel.protocol.errors import EngineNotFound
 from kernel.views.page import Order
 
 if TYPE_CHECKING:
-    from api.cli.rest import Query, Rest
+    from api.cli.client.rest import Query, Rest
 
 Command = TypeVar("Command", bound=Callable[..., None])
 Wanted = str | int | bool | None

@@ -10,9 +10,9 @@ from typing import Final
 
 import httpx
 
-from api.cli.client_models import Progress
-from api.cli.events import read_events
-from api.cli.rest import read
+from api.cli.client.client_models import Progress
+from api.cli.client.events import read_events
+from api.cli.client.rest import read
 from bench.product.checkpoint import Checkpoint
 from bench.product.job import CFG, Job
 from bench.product.servers import HOST, JobLost, await_picture, begin, connect, end, free_port

@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from api.cli.client_models import Engine
+from api.cli.client.client_models import Engine
+from api.cli.client.rest import Rest
+from api.cli.client.wait import await_running
+from api.cli.commands.engines import engines
 from api.cli.engine_options import UNSET
-from api.cli.engines import engines
 from api.cli.exit_codes import TimedOut
-from api.cli.rest import Rest
-from api.cli.wait import await_running
 from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import Answer, FakeApi, problem
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.client_models import DownloadProgress, Job, Progress
-from api.cli.events import Follower, Preview
+from api.cli.client.client_models import DownloadProgress, Job, Progress
+from api.cli.client.events import Follower, Preview
+from api.cli.client.rest import Rest
 from api.cli.exit_codes import ServerUnreachable
-from api.cli.rest import Rest
 from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import Answer, FakeApi, events, problem
 

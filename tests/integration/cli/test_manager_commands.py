@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from api.cli.bus import ManagerConnection
+from api.cli.client.bus import ManagerConnection
+from api.cli.commands.server import is_alive
 from api.cli.exit_codes import ExitCode
-from api.cli.server import is_alive
 from kernel.protocol.client import InviteWorker, Refused, Shutdown, WorkerInvited
 from kernel.protocol.enums import Phase
 from kernel.protocol.errors import ManagerUnreachable, ShuttingDown

@@ -9,9 +9,18 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from api.cli import machine
-from api.cli.diagnosis import Verdict
-from api.cli.software import Floor, floors, install_command, is_at_least, package, python, sd_embed, sqlite
+from api.cli.installation import machine
+from api.cli.installation.diagnosis import Verdict
+from api.cli.installation.software import (
+    Floor,
+    floors,
+    install_command,
+    is_at_least,
+    package,
+    python,
+    sd_embed,
+    sqlite,
+)
 from conf.settings import Bus, Database, Images, Models, Server, Settings
 from kernel.protocol.endpoints import API_URL_FILE
 

@@ -1,6 +1,6 @@
 """Reading a stream of server-sent events, line by line."""
 
-from api.cli.events import COMMENT, ServerEvent, read_events
+from api.cli.client.events import COMMENT, ServerEvent, read_events
 
 
 def test_an_event_ends_with_an_empty_line() -> None:

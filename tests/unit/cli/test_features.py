@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from api.cli.diagnosis import Verdict
-from api.cli.features import background_removal, detector, opencv, pose_packages
-from api.cli.software import install_command
+from api.cli.installation.diagnosis import Verdict
+from api.cli.installation.features import background_removal, detector, opencv, pose_packages
+from api.cli.installation.software import install_command
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.enums import ControlType
 

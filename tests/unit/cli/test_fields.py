@@ -3,8 +3,8 @@
 import msgspec
 
 from api.cli import engine_options, job_options
-from api.cli.engines import create
-from api.cli.jobs import submit
+from api.cli.commands.engines import create
+from api.cli.commands.jobs import submit
 from api.http.contract.engine_input import EngineInput
 from api.http.contract.job_input import JobInput
 

@@ -6,8 +6,8 @@ import click
 import msgspec
 import pytest
 
-from api.cli.engines import create
-from api.cli.jobs import submit
+from api.cli.commands.engines import create
+from api.cli.commands.jobs import submit
 from api.cli.options import WordChoice
 from api.cli.scheduler_options import OptionParam, Value
 from kernel.core.commands.job_defaults import DEFAULT_IMAGE_FIT, DEFAULT_STRENGTH, MASK_DEFAULTS

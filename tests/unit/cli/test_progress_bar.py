@@ -2,8 +2,8 @@
 
 import io
 
-from api.cli.client_models import Progress
-from api.cli.progress_bar import ProgressBar
+from api.cli.client.client_models import Progress
+from api.cli.client.progress_bar import ProgressBar
 
 
 class Terminal(io.StringIO):

@@ -5,7 +5,7 @@ from base64 import b64decode
 
 import pytest
 
-from api.cli.terminal_image import escape_for
+from api.cli.client.terminal_image import escape_for
 
 PNG = b"\x89PNG" + bytes(range(256)) * 40
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from api.cli.client_models import Image, list_items
+from api.cli.client.client_models import Image, list_items
 from api.cli.context import Invocation
 from api.cli.options import (
     STDOUT,
@@ -29,7 +29,7 @@ from kernel.protocol.enums import ControlType
 from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
-    from api.cli.rest import Rest
+    from api.cli.client.rest import Rest
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +97,7 @@ def show(invocation: Invocation, image: str, as_json: bool) -> None:
     Example:
       spoon images show 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
     """
-    from api.cli.rest import quoted
+    from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
         body = rest.get(f"/v1/images/{quoted(image)}")
@@ -135,7 +135,7 @@ def download(invocation: Invocation, image: str, out: Path | None, what: str, ma
       spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out - > fox.png
       spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --what map --type openpose
     """
-    from api.cli.downloads import WHOLE, Part, filled_in, pour, save
+    from api.cli.client.downloads import WHOLE, Part, filled_in, pour, save
 
     if map_type and what != "map":
         raise click.BadParameter("only valid with --what map", param_hint="--type")
@@ -171,7 +171,7 @@ def edit(
       spoon images edit 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --tag best --favorite
       spoon images edit 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --untag best --note "for the wall"
     """
-    from api.cli.rest import quoted, read
+    from api.cli.client.rest import quoted, read
 
     if not (added or removed) and favorite is None and note is None:
         raise click.UsageError("nothing to change: pass --tag, --untag, --favorite, --no-favorite or --note")
@@ -196,7 +196,7 @@ def delete(invocation: Invocation, image: str) -> None:
     Example:
       spoon images delete 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
     """
-    from api.cli.rest import quoted
+    from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
         rest.delete(f"/v1/images/{quoted(image)}")
@@ -266,7 +266,7 @@ def prune(
 
 def _pruned(rest: "Rest", wanted: Mapping[str, object]) -> Pruned:
     """What all requests together have deleted; the server ends each one after some 100,000 images."""
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     found = read(rest.post("/v1/images/prune", wanted), Pruned)
     while found.has_more:

@@ -13,14 +13,14 @@ from typing import Final
 
 import msgspec
 
-from api.cli.diagnosis import CheckResult, Verdict
+from api.cli.installation.diagnosis import CheckResult, Verdict
 from kernel.protocol.type_info import analyzed
 from kernel.protocol.version import OLDEST_SQLITE
 
 MIN_PYTHON: Final = (3, 11)
 
 _DISTRIBUTION: Final = "automatic-spoon"
-_SETUP: Final = Path(__file__).parents[2] / "setup.cfg"
+_SETUP: Final = Path(__file__).parents[3] / "setup.cfg"
 _REQUIREMENT: Final = re.compile(
     r"^([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?[^;]*(?:;.*extra\s*==\s*['\"](\w+)['\"])?"
 )

@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from api.cli.progress_bar import ProgressBar
-from api.cli.rest import Rest
-from api.cli.uploading import Form
+from api.cli.client.progress_bar import ProgressBar
+from api.cli.client.rest import Rest
+from api.cli.client.uploading import Form
 from kernel.protocol.enums import ModelType
 from kernel.protocol.sources import BadSource, CivitaiSource, default_name, is_air, parse_source
 

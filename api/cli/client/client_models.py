@@ -10,7 +10,7 @@ from kernel.protocol.enums import ENDED_JOB_STATES, ImageFileType
 from kernel.protocol.errors import EngineNotFound, ModelNotFound, SpoonError
 
 if TYPE_CHECKING:
-    from api.cli.rest import Query, Rest
+    from api.cli.client.rest import Query, Rest
 
 _PAGE: Final = 200
 
@@ -162,7 +162,7 @@ Kind = TypeVar("Kind", Model, Engine)
 
 def list_names(rest: "Rest", path: str, query: "Query") -> list[str]:
     """The names of all items of a list that have one."""
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     return [name for item in list_items(rest, path, query, None) if (name := read(item, Named).name)]
 
@@ -178,7 +178,7 @@ def _nearest(rest: "Rest", path: str, name: str) -> str:
 
 def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> list[msgspec.Raw]:
     """Up to `limit` items of a list, or all of them, page by page."""
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     found: list[msgspec.Raw] = []
     after: str | None = None
@@ -212,7 +212,7 @@ def find_engine(rest: "Rest", name_or_id: str) -> Engine:
 
 def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> Kind | None:
     """The item with that id or name; None, if there is none."""
-    from api.cli.rest import quoted, read
+    from api.cli.client.rest import quoted, read
 
     try:
         return read(rest.get(f"{path}/{quoted(name_or_id)}"), kind)

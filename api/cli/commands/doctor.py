@@ -6,8 +6,8 @@ import click
 import msgspec
 
 from api.cli.context import Invocation
-from api.cli.diagnosis import CheckResult, Verdict
 from api.cli.exit_codes import ExitCode, Refusal, ServerUnreachable
+from api.cli.installation.diagnosis import CheckResult, Verdict
 from api.cli.options import json_option
 from api.cli.output import print_json, print_table
 from conf.settings import Settings
@@ -58,9 +58,9 @@ def _sum_of(found: Sequence[CheckResult]) -> str:
 
 
 def _results(invocation: Invocation, settings: Settings) -> Iterator[CheckResult]:
-    from api.cli.features import features
-    from api.cli.machine import machine
-    from api.cli.software import software
+    from api.cli.installation.features import features
+    from api.cli.installation.machine import machine
+    from api.cli.installation.software import software
 
     are_workers_local = settings.bus.workers_endpoint is None
     yield from software(are_workers_local)

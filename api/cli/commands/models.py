@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import msgspec
 
-from api.cli.client_models import Model, Scan, UnusableFile, find_engine, find_model, list_items
+from api.cli.client.client_models import Model, Scan, UnusableFile, find_engine, find_model, list_items
 from api.cli.completion import engine_names, model_names
 from api.cli.context import Invocation
 from api.cli.exit_codes import AwaitedFailed
@@ -21,7 +21,7 @@ from kernel.protocol.sources import is_local
 from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
-    from api.cli.rest import Rest
+    from api.cli.client.rest import Rest
 
 _ROOTS_KEY: Final = "models.file_roots"
 """The server's error names it, too, when a file lies outside."""
@@ -127,7 +127,7 @@ def show(invocation: Invocation, model: str, as_json: bool) -> None:
     Example:
       spoon models show dreams
     """
-    from api.cli.rest import quoted
+    from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
         body = rest.get(f"/v1/models/{quoted(find_model(rest, model).model_id)}")
@@ -172,8 +172,8 @@ def add(
       spoon models add owner/dreams --type checkpoint --variant fp16
       spoon models add ./cutter.onnx --type background --upload --mean 0.5,0.5,0.5 --std 1,1,1
     """
-    from api.cli.model_sources import address_of, type_of, upload
-    from api.cli.rest import read
+    from api.cli.client.model_sources import address_of, type_of, upload
+    from api.cli.client.rest import read
 
     path = None if is_upload else address_of(source)
     said = {"name": name, "model_type": model_type or type_of(source), **said}
@@ -199,7 +199,7 @@ def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
       spoon models retry dreams
       spoon models retry dreams --wait
     """
-    from api.cli.rest import quoted, read
+    from api.cli.client.rest import quoted, read
 
     with invocation.rest() as rest:
         found = find_model(rest, model)
@@ -229,7 +229,7 @@ def delete(invocation: Invocation, model: str, files: bool) -> None:
       spoon models delete dreams
       spoon models delete dreams --files
     """
-    from api.cli.rest import quoted
+    from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
         found = find_model(rest, model)
@@ -282,8 +282,8 @@ def scan(invocation: Invocation, is_waiting: bool, as_json: bool) -> None:
       spoon models scan
       spoon models scan --no-wait
     """
-    from api.cli.rest import read
-    from api.cli.wait import await_scan
+    from api.cli.client.rest import read
+    from api.cli.client.wait import await_scan
 
     with invocation.rest() as rest:
         answer = rest.post("/v1/models/scan")
@@ -332,7 +332,7 @@ def unusable(invocation: Invocation, limit: int, is_all: bool, as_json: bool) ->
 
 
 def _pruned(rest: "Rest", *, dry_run: bool) -> ModelsRemoved:
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     return read(rest.post("/v1/models/prune", ModelPruneInput(dry_run=dry_run)), ModelsRemoved)
 
@@ -345,7 +345,7 @@ def _counted(found: ModelsRemoved) -> str:
 def _register(
     rest: "Rest", source: str, path: str | None, said: Mapping[str, str | tuple[str, ...] | None]
 ) -> bytes:
-    from api.cli.model_sources import name_of
+    from api.cli.client.model_sources import name_of
 
     name = name_of(source) if said["name"] is None else said["name"]
     body = msgspec.convert({**said, "name": name, "path": path}, analyzed(ModelInput), strict=False)
@@ -354,7 +354,7 @@ def _register(
 
 def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
     """The model once it is ready. Raises: as `await_model`, naming the folder to allow."""
-    from api.cli.wait import await_model
+    from api.cli.client.wait import await_model
 
     try:
         return await_model(rest, model_id)

@@ -7,11 +7,11 @@ from typing import Final
 
 import click
 
-from api.cli.client_models import Engine, Job, Model, Scan, StoredError, list_items
+from api.cli.client.client_models import Engine, Job, Model, Scan, StoredError, list_items
+from api.cli.client.progress_bar import ProgressBar, duration, show_loading
+from api.cli.client.rest import Rest, quoted, read
 from api.cli.exit_codes import AwaitedFailed, Detached, TimedOut
 from api.cli.output import counted_jobs
-from api.cli.progress_bar import ProgressBar, duration, show_loading
-from api.cli.rest import Rest, quoted, read
 
 START_S: Final = 900.0
 """Limit for an engine to become ready: memory must be free, and its checkpoint loaded."""

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from api.cli.client_models import DownloadProgress, Job, Progress
-from api.cli.downloads import save_preview
-from api.cli.events import Follower, Preview
+from api.cli.client.client_models import DownloadProgress, Job, Progress
+from api.cli.client.downloads import save_preview
+from api.cli.client.events import Follower, Preview
+from api.cli.client.progress_bar import ProgressBar, duration, show_loading
+from api.cli.client.rest import Rest, read
+from api.cli.client.wait import room
 from api.cli.exit_codes import AwaitedFailed, Detached
 from api.cli.output import printable
-from api.cli.progress_bar import ProgressBar, duration, show_loading
-from api.cli.rest import Rest, read
-from api.cli.wait import room
 
 
 class Onlooker:

@@ -30,7 +30,7 @@ def backup(invocation: Invocation, destination: Path) -> None:
     Example:
       spoon db backup spoon-2026-01-31.sqlite3
     """
-    from api.cli.database_copy import back_up
+    from api.cli.installation.database_copy import back_up
 
     size_bytes = back_up(invocation.settings().database_file, destination)
     click.echo(f"{destination}: {size(size_bytes)}")
@@ -51,8 +51,8 @@ def restore(invocation: Invocation, backup: Path, is_sure: bool) -> None:
     Example:
       spoon db restore spoon-2026-01-31.sqlite3
     """
-    from api.cli.database_check import unknown_images
-    from api.cli.database_copy import aside_of, restoring
+    from api.cli.installation.database_check import unknown_images
+    from api.cli.installation.database_copy import aside_of, restoring
 
     settings = invocation.settings()
     database = settings.database_file
@@ -83,7 +83,7 @@ def check(context: click.Context, is_deep: bool, as_json: bool) -> None:
       spoon db check
       spoon db check --deep --json
     """
-    from api.cli.database_check import check as look
+    from api.cli.installation.database_check import check as look
 
     invocation = context.find_object(Invocation)
     assert invocation is not None

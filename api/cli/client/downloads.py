@@ -11,11 +11,11 @@ from typing import BinaryIO, Final
 
 import click
 
-from api.cli.client_models import Image
-from api.cli.events import Preview
+from api.cli.client.client_models import Image
+from api.cli.client.events import Preview
+from api.cli.client.rest import Rest, quoted, read
 from api.cli.exit_codes import ServerUnreachable
 from api.cli.options import NAME_FIELDS, STDOUT, refuse_taken
-from api.cli.rest import Rest, quoted, read
 from kernel.protocol.errors import Conflict, SpoonError
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from api.cli.client_models import Engine, find_engine, list_items
+from api.cli.client.client_models import Engine, find_engine, list_items
 from api.cli.completion import checkpoints, engine_names
 from api.cli.context import Invocation
 from api.cli.engine_options import Said, engine_edit, engine_edit_options, engine_input, engine_options
@@ -35,7 +35,7 @@ from kernel.protocol.join import Join, write_join
 from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
-    from api.cli.rest import Rest
+    from api.cli.client.rest import Rest
 
 KEEP: Final = "keep"
 DELETE: Final = "delete"
@@ -89,7 +89,7 @@ def show(invocation: Invocation, engine: str, as_json: bool) -> None:
     Example:
       spoon engines show portraits
     """
-    from api.cli.rest import quoted
+    from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
         body = rest.get(f"/v1/engines/{quoted(find_engine(rest, engine).engine_id)}")
@@ -120,7 +120,7 @@ def create(
       spoon engines create dreams --device cpu --no-start
       spoon engines create dreams --lora detail:0.6 --control-model poses --long-prompt-technique sd_embed
     """
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     with invocation.rest() as rest:
         try:
@@ -128,7 +128,7 @@ def create(
         except Refusal as refusal:
             raise refusal.reworded(in_options) from refusal
         if is_waiting and said["start"]:
-            from api.cli.wait import await_running
+            from api.cli.client.wait import await_running
 
             answer = await_running(rest, read(answer, Engine))
     _say(answer, as_json)
@@ -170,7 +170,7 @@ def edit(
       spoon engines edit portraits --unset vae --unset lora
       spoon engines edit portraits --checkpoint dreams --wait
     """
-    from api.cli.rest import quoted, read
+    from api.cli.client.rest import quoted, read
 
     body = engine_edit(said, unset)
     with invocation.rest() as rest:
@@ -183,7 +183,7 @@ def edit(
         if edited.reloads and not as_json:
             click.echo("the engine loads its checkpoint again after its running jobs", err=True)
         if edited.reloads and is_waiting:
-            from api.cli.wait import await_running
+            from api.cli.client.wait import await_running
 
             answer = await_running(rest, edited)
     _say(answer, as_json)
@@ -203,8 +203,8 @@ def start(invocation: Invocation, engine: str, is_waiting: bool, as_json: bool) 
     Example:
       spoon engines start portraits --wait
     """
-    from api.cli.rest import quoted, read
-    from api.cli.wait import await_running
+    from api.cli.client.rest import quoted, read
+    from api.cli.client.wait import await_running
 
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id
@@ -229,8 +229,8 @@ def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_js
       spoon engines stop portraits
       spoon engines stop portraits --now --wait
     """
-    from api.cli.rest import quoted
-    from api.cli.wait import await_closed
+    from api.cli.client.rest import quoted
+    from api.cli.client.wait import await_closed
 
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id
@@ -256,7 +256,7 @@ def delete(invocation: Invocation, engine: str, images: str | None, is_sure: boo
       spoon engines delete portraits --images keep
       spoon engines delete portraits --images delete --yes
     """
-    from api.cli.rest import quoted
+    from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
         found = find_engine(rest, engine)
@@ -354,7 +354,7 @@ def _write_secret(file: Path, data: bytes) -> None:
 
 
 def _say(answer: bytes, as_json: bool) -> None:
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     if as_json:
         print_json(answer)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from api.cli.client_models import DownloadProgress, Progress
+from api.cli.client.client_models import DownloadProgress, Progress
 from api.cli.output import size
 
 _WIDTH: Final = 30

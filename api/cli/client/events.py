@@ -7,9 +7,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from api.cli.client_models import DownloadProgress, Job, Progress, StoredError
+from api.cli.client.client_models import DownloadProgress, Job, Progress, StoredError
+from api.cli.client.rest import Rest, quoted, read
 from api.cli.exit_codes import Refusal, ServerUnreachable
-from api.cli.rest import Rest, quoted, read
 from kernel.protocol.enums import ENDED_JOB_STATES
 
 Sleep = Callable[[float], None]

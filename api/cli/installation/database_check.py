@@ -7,8 +7,8 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from api.cli.database_copy import read_only
-from api.cli.privacy import is_open, open_paths
+from api.cli.installation.database_copy import read_only
+from api.cli.installation.privacy import is_open, open_paths
 from conf.settings import Settings
 from kernel.protocol.type_info import analyzed
 from kernel.views.named_sql import load_queries
@@ -41,7 +41,7 @@ def check(settings: Settings, is_deep: bool) -> CheckReport:
     folders = {"images": settings.images.folder, "blobs": settings.blobs.folder}
     # First the files, then the rows, so that a file created in the meantime does not look like an orphan.
     present = {(kind, name) for kind, folder in folders.items() for name in _files_below(folder)}
-    queries = load_queries("api.cli", "check.sql")
+    queries = load_queries("api.cli.installation", "check.sql")
     with read_only(settings.database_file) as connection:
         wrong = [*_unsound(connection), *_lines(connection, queries["dangling"])]
         if connection.execute(queries["has_counts"]).get:
@@ -67,7 +67,7 @@ def unknown_images(settings: Settings, database: Path) -> tuple[str, ...]:
 
     Raises: DatabaseUnusable, if the database cannot be read.
     """
-    queries = load_queries("api.cli", "check.sql")
+    queries = load_queries("api.cli.installation", "check.sql")
     with read_only(database) as connection:
         known = {one.file_name for one in _named(connection, queries["files"]) if one.kind == "images"}
         spoken_for = set(_lines(connection, queries["spoken_for"]))

@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from api.cli.diagnosis import CheckResult, Verdict
-from api.cli.software import install_command
+from api.cli.installation.diagnosis import CheckResult, Verdict
+from api.cli.installation.software import install_command
 from kernel.protocol.detectors import DETECTOR_FILES, DetectorFiles
 
 _RUNTIMES: Final = ("onnxruntime-gpu", "onnxruntime")

@@ -5,7 +5,7 @@ from datetime import datetime
 import click
 import msgspec
 
-from api.cli.client_models import Engine, find_engine
+from api.cli.client.client_models import Engine, find_engine
 from api.cli.completion import engine_names
 from api.cli.context import Invocation
 from api.cli.options import json_option
@@ -82,7 +82,7 @@ def _set(invocation: Invocation, engine: str | None, verb: str, as_json: bool) -
 
 
 def _say(answer: bytes, engine: str | None, as_json: bool) -> None:
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     if as_json:
         print_json(answer)

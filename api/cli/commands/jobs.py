@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from api.cli.client_models import Infotext, Job, find_engine, list_items
+from api.cli.client.client_models import Infotext, Job, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
 from api.cli.job_options import Said, engine_option, files_of, in_options, is_said, job_input, job_options
@@ -29,7 +29,7 @@ from kernel.protocol.enums import ImageFileType, JobState
 from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
-    from api.cli.rest import Query, Rest
+    from api.cli.client.rest import Query, Rest
 
 
 preview_option = click.option(
@@ -106,7 +106,7 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
     Example:
       spoon jobs show 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
     """
-    from api.cli.rest import quoted
+    from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
         body = rest.get(f"/v1/jobs/{quoted(job)}")
@@ -157,7 +157,7 @@ def submit(
       spoon jobs submit "a fox" --engine portraits --lora detail:0.6 --reference fox.jpg --strength 0.5
       spoon jobs submit "a dancer" --engine portraits --pose photo.jpg --type-pose openpose --watch
     """
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     said |= output_values(said, said_type, out, preview_to, as_json=as_json)
     with invocation.rest() as rest:
@@ -202,7 +202,7 @@ def cancel(invocation: Invocation, job: str) -> None:
     Example:
       spoon jobs cancel 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
     """
-    from api.cli.rest import quoted, read
+    from api.cli.client.rest import quoted, read
 
     with invocation.rest() as rest:
         answer = read(rest.post(f"/v1/jobs/{quoted(job)}/cancel"), Job)
@@ -221,7 +221,7 @@ def edit(invocation: Invocation, job: str, priority: int, as_json: bool) -> None
     Example:
       spoon jobs edit 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --priority 10
     """
-    from api.cli.rest import quoted, read
+    from api.cli.client.rest import quoted, read
 
     with invocation.rest() as rest:
         answer = rest.patch(f"/v1/jobs/{quoted(job)}", body={"priority": priority})
@@ -250,7 +250,7 @@ def retry(
     Example:
       spoon jobs retry 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --watch
     """
-    from api.cli.rest import quoted, read
+    from api.cli.client.rest import quoted, read
 
     with invocation.rest() as rest:
         answer = rest.post(f"/v1/jobs/{quoted(job)}/retry", key=key)
@@ -269,7 +269,7 @@ def delete(invocation: Invocation, job: str) -> None:
     Example:
       spoon jobs delete 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
     """
-    from api.cli.rest import quoted
+    from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
         rest.delete(f"/v1/jobs/{quoted(job)}")
@@ -324,7 +324,7 @@ def _taken_over(rest: "Rest", said: Mapping[str, Said]) -> dict[str, object]:
 
     Raises: BadParameter, for a file that is not there; Refusal, ServerUnreachable; OSError.
     """
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     if said["like"] is None:
         return {}
@@ -361,9 +361,9 @@ def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, previ
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; as `saved`.
     """
-    from api.cli.downloads import saved
-    from api.cli.progress import follow
-    from api.cli.rest import read
+    from api.cli.client.downloads import saved
+    from api.cli.client.progress import follow
+    from api.cli.client.rest import read
 
     answer = follow(rest, job_id, is_watched, preview_to)
     if out is not None:
@@ -373,7 +373,7 @@ def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, previ
 
 
 def _say(answer: bytes, as_json: bool, out: Path | None) -> None:
-    from api.cli.rest import read
+    from api.cli.client.rest import read
 
     if as_json:
         print_json(answer)

@@ -18,7 +18,7 @@ from kernel.protocol.errors import ManagerUnreachable
 from kernel.protocol.status import ApiLife, Status
 
 if TYPE_CHECKING:
-    from api.cli.bus import ManagerConnection
+    from api.cli.client.bus import ManagerConnection
 
 _LOOK_S: Final = 0.25
 _CLOSING_S: Final = 60.0
@@ -127,8 +127,8 @@ def _say_progress(invocation: Invocation, manager: "ManagerConnection", said: st
 
 def _time_left(invocation: Invocation) -> str:
     """What the API says of the running jobs, if it still answers."""
+    from api.cli.client.wait import time_left
     from api.cli.exit_codes import Refusal, ServerUnreachable
-    from api.cli.wait import time_left
 
     with suppress(Refusal, ServerUnreachable), invocation.rest() as rest:
         return time_left(rest)

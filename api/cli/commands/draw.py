@@ -10,12 +10,12 @@ from typing import Final
 
 import click
 
-from api.cli.client_models import Job
+from api.cli.client.client_models import Job
+from api.cli.client.terminal_image import escape_for
+from api.cli.commands.jobs import output_values, post_job, preview_option
 from api.cli.context import Invocation
 from api.cli.job_options import Said, engine_option, job_options
-from api.cli.jobs import output_values, post_job, preview_option
 from api.cli.options import ImagePath, out_option, suffix_of
-from api.cli.terminal_image import escape_for
 from kernel.protocol.enums import ImageFileType
 from kernel.protocol.prompts import without_lora_tags
 
@@ -58,9 +58,9 @@ def draw(
       spoon draw "a fox" --engine portraits --reference fox.jpg --strength 0.5 --out painted.png
       spoon draw "a red fox" --out "{date}-{seed}.png"
     """
-    from api.cli.downloads import save_all, saved
-    from api.cli.progress import follow
-    from api.cli.rest import read
+    from api.cli.client.downloads import save_all, saved
+    from api.cli.client.progress import follow
+    from api.cli.client.rest import read
 
     said |= output_values(said, said_type, out, preview_to, as_json=False)
     with invocation.rest() as rest:

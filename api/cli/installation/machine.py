@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 
 from api.cli.context import configured_url, written_url
-from api.cli.diagnosis import CheckResult, Verdict
+from api.cli.installation.diagnosis import CheckResult, Verdict
+from api.cli.installation.privacy import privacy
 from api.cli.output import printable, size
-from api.cli.privacy import privacy
 from conf.settings import Models, Settings
 from kernel.protocol.endpoints import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
 from kernel.protocol.type_info import analyzed

@@ -12,7 +12,7 @@ import click
 from api.cli.context import Invocation
 from kernel.protocol.join import JOIN_FILE_OPTION, worker_environ
 
-_ROOT: Final = Path(__file__).parents[2]
+_ROOT: Final = Path(__file__).parents[3]
 
 _config_option: Final = click.option(
     "--config",
