@@ -22,6 +22,7 @@ from api.http.resources.events import Events
 from api.http.resources.image_sources import ImageSources
 from api.http.resources.images import Images
 from api.http.resources.infotext import Infotexts
+from api.http.resources.job_command import JobSending
 from api.http.resources.job_events import JobEvents
 from api.http.resources.job_origin import Origins
 from api.http.resources.job_reader import JobReader
@@ -71,13 +72,14 @@ def _resources(
     waiting = Waiting(hub, waits, slots)
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
     origins = Origins(reader, settings.blobs.folder, now_ms)
+    sending = JobSending(bus, reader, JobReader(server, slots, bodies, origins))
     models, own = Models(bus, reader, hub, waiting, upload_limits(settings)), settings.models
     return Resources(
         models=models,
         model_folders=ModelFolders(bus, reader, waiting, models, own.folders, own.roots),
         engines=Engines(bus, reader, hub, waiting, server),
         queue=Queue(bus, reader),
-        jobs=Jobs(bus, reader, hub, waiting, JobReader(server, slots, bodies, origins), now_ms),
+        jobs=Jobs(bus, reader, hub, waiting, sending, now_ms),
         job_events=JobEvents(reader, hub, streams),
         infotexts=Infotexts(reader, server, bodies),
         images=Images(bus, reader, now_ms),

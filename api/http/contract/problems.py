@@ -4,6 +4,7 @@ import logging
 import secrets
 import string
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
 from types import MappingProxyType
@@ -15,6 +16,14 @@ from msgspec import UNSET, UnsetType
 
 from api.http.contract import errors as http
 from api.http.contract.json_text import cut
+from api.http.contract.openai_errors import (
+    OpenAiError,
+    OpenAiRefusal,
+    is_for_both,
+    is_of_openai,
+    openai_error,
+    openai_status,
+)
 from api.http.contract.validation_errors import MAX_FAULTS
 from kernel.process.log import line
 from kernel.protocol import errors
@@ -101,6 +110,17 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     memory: MemoryShortage | UnsetType = UNSET
     """With `not_enough_memory`: the bytes needed and available, and the remedies."""
     request_id: str
+    error: OpenAiError | UnsetType = UNSET
+    """The same for OpenAI's clients, on the routes that they call, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An error in the shape of its route."""
+
+    status: int
+    content_type: str
+    body: bytes
 
 
 def status_of(kind: type[SpoonError]) -> int:
@@ -120,6 +140,24 @@ def problem_of(error: SpoonError, request_id: str) -> Problem:
         memory=_shortage(error) or UNSET,
         request_id=request_id,
     )
+
+
+def document_of(error: SpoonError, request_id: str, path: str, status: int | None = None) -> Document:
+    """The document of an error on a path; `status` in place of the error's own."""
+    problem = problem_of(error, request_id)
+    if status is not None:
+        problem = msgspec.structs.replace(problem, status=status)
+    if is_of_openai(path):
+        status = openai_status(problem.status)
+        refusal = OpenAiRefusal(error=_for_openai(problem, status))
+        return Document(status, falcon.MEDIA_JSON, msgspec.json.encode(refusal))
+    if is_for_both(path):
+        problem = msgspec.structs.replace(problem, error=_for_openai(problem, problem.status))
+    return Document(problem.status, CONTENT_TYPE, msgspec.json.encode(problem))
+
+
+def _for_openai(problem: Problem, status: int) -> OpenAiError:
+    return openai_error(status, problem.code, problem.detail, problem.fields)
 
 
 def _short(one: FieldProblem) -> FieldProblem:
@@ -175,13 +213,14 @@ def _translate(req: falcon.Request, error: falcon.HTTPError) -> SpoonError:
 def _answer(
     req: falcon.Request, resp: falcon.Response, error: SpoonError, request_id: str | None = None
 ) -> None:
-    problem = problem_of(error, request_id or _request_id(req))
-    resp.status = problem.status
+    request_id = request_id or _request_id(req)
+    document = document_of(error, request_id, req.path)
+    resp.status = document.status
     resp.stream = None
-    resp.data = msgspec.json.encode(problem)
-    resp.content_type = CONTENT_TYPE
-    resp.set_header("X-Request-ID", problem.request_id)
-    if problem.status in RETRIED:
+    resp.data = document.body
+    resp.content_type = document.content_type
+    resp.set_header("X-Request-ID", request_id)
+    if document.status in RETRIED:
         resp.set_header("Retry-After", str(ceil(error.retry_after_s or DEFAULT_RETRY_AFTER_S)))
 
 

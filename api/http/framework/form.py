@@ -1,6 +1,6 @@
 """Decodes a form with the fields of a struct: texts as values, files as bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,17 +27,28 @@ class Form:
     """The fields of a form. Texts for lists and objects are parsed."""
 
     texts: Mapping[str, object]
-    files: Mapping[str, bytes]
+    files: Mapping[str, tuple[bytes, ...]]
 
 
 class FormDecoder:
-    """Decodes forms with the fields of one struct; some of them may come as files."""
+    """Decodes forms with the fields of structs; some of them may come as files."""
 
-    def __init__(self, kind: "type[msgspec.Struct]", file_fields: frozenset[str], max_bytes: int) -> None:
+    def __init__(
+        self,
+        kinds: "tuple[type[msgspec.Struct], ...]",
+        file_fields: frozenset[str],
+        max_bytes: int,
+        *,
+        repeated: frozenset[str] = frozenset(),
+        name_of: Callable[[str], str] = str,
+    ) -> None:
+        """`repeated`: fields that may have several files; `name_of`: a field by another name that it has."""
         self._file_fields = file_fields
+        self._repeated = repeated
+        self._name_of = name_of
         self._max_bytes = max_bytes
-        self._fields = frozenset(kind.__struct_encode_fields__)
-        self._lists, self._lists_or_one, self._objects = _shapes(kind)
+        self._fields = frozenset(name for kind in kinds for name in kind.__struct_encode_fields__)
+        self._lists, self._lists_or_one, self._objects = _shapes(kinds)
 
     def read(self, req: falcon.Request) -> Form:
         """The form in a request.
@@ -51,11 +62,11 @@ class FormDecoder:
         if req.content_length > self._max_bytes:
             raise TooLarge(f"a form must have at most {self._max_bytes} bytes")
         texts: dict[str, list[str]] = {}
-        files: dict[str, bytes] = {}
+        files: dict[str, tuple[bytes, ...]] = {}
         strangers: dict[str, None] = {}
         faults = ValidationErrors()
         for part, data in _parts_of(req):
-            name = part.name
+            name = self._name_of(part.name)
             if name not in self._fields:
                 strangers[name] = None  # refused by its name, whatever its value
             elif name in self._file_fields and _is_file(part):
@@ -70,12 +81,14 @@ class FormDecoder:
         """The longest text of a field; an image may come as base64 text."""
         return self._max_bytes if name in self._file_fields else MAX_JSON_BYTES
 
-    def _take_file(self, name: str, data: bytes, files: dict[str, bytes], faults: ValidationErrors) -> None:
+    def _take_file(
+        self, name: str, data: bytes, files: dict[str, tuple[bytes, ...]], faults: ValidationErrors
+    ) -> None:
         """Take a file. A page sends an empty file where none was chosen."""
-        if name in files:
+        if name in files and name not in self._repeated:
             faults.wrong(name, "must be sent only once")
         elif data:
-            files[name] = data
+            files[name] = (*files.get(name, ()), data)
 
     def _value_of(self, name: str, said: list[str], faults: ValidationErrors) -> object:
         """The value of a field: one text, or parsed JSON for lists and objects; "" counts as not given."""
@@ -95,19 +108,25 @@ class FormDecoder:
         return values or ""
 
 
-def _shapes(kind: "type[msgspec.Struct]") -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+def _shapes(
+    kinds: "tuple[type[msgspec.Struct], ...]",
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """The fields that take only lists, lists or a single value, and objects."""
     lists, either, objects = set[str](), set[str](), set[str]()
-    struct = inspect.type_info(kind)
-    assert isinstance(struct, inspect.StructType), "a form carries the fields of a struct"
-    for field in struct.fields:
-        kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
-        is_single = any(isinstance(one, inspect.StrType | inspect.FloatType) for one in kinds)
-        if any(isinstance(one, inspect.VarTupleType) for one in kinds):
+    for field in (field for kind in kinds for field in _fields_of(kind)):
+        types = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+        is_single = any(isinstance(one, inspect.StrType | inspect.FloatType) for one in types)
+        if any(isinstance(one, inspect.VarTupleType) for one in types):
             (either if is_single else lists).add(field.encode_name)
-        elif any(isinstance(one, inspect.DictType) for one in kinds):
+        elif any(isinstance(one, inspect.DictType) for one in types):
             objects.add(field.encode_name)
     return frozenset(lists), frozenset(either), frozenset(objects)
+
+
+def _fields_of(kind: "type[msgspec.Struct]") -> tuple[inspect.Field, ...]:
+    struct = inspect.type_info(kind)
+    assert isinstance(struct, inspect.StructType), "a form carries the fields of a struct"
+    return struct.fields
 
 
 def _parts_of(req: falcon.Request) -> list[tuple[PartBegan, bytearray]]:

@@ -8,13 +8,12 @@ from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import build_http_date
 
 from api.http.contract.errors import Malformed, TooLarge
-from api.http.contract.problems import CONTENT_TYPE, DEFAULT_RETRY_AFTER_S, RETRIED, problem_of
+from api.http.contract.problems import DEFAULT_RETRY_AFTER_S, RETRIED, document_of
 from api.http.framework.deferral import OUTCOME, Environment
 from api.http.framework.request_parser import Parser, Refusal
 from api.session import Outcome
@@ -47,17 +46,16 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
     def execute(self) -> None:
         error = self.request.error
         cause = error.cause if isinstance(error, Refusal) else _translate(error.code, str(error.body))
-        problem = problem_of(cause, secrets.token_hex(8))
-        body = msgspec.json.encode(msgspec.structs.replace(problem, status=error.code))
+        document = document_of(cause, secrets.token_hex(8), self.request.path, error.code)
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", CONTENT_TYPE))
+        self.response_headers.append(("Content-Type", document.content_type))
         if error.code in RETRIED:
             pause_s = ceil(cause.retry_after_s or DEFAULT_RETRY_AFTER_S)
             self.response_headers.append(("Retry-After", str(pause_s)))
         self.set_close_on_finish()
         self.channel.is_refused = True
-        self.content_length = len(body)
-        self.write(body)
+        self.content_length = len(document.body)
+        self.write(document.body)
 
 
 class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types

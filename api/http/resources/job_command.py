@@ -1,7 +1,7 @@
-"""Converts a checked job to a command, and the Manager's refusals to the field names of HTTP."""
+"""Sends checked jobs as commands, and converts the Manager's refusals to the field names of HTTP."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
@@ -13,9 +13,10 @@ from api.http.contract.model_refs import lora_uses, vae_id
 from api.http.contract.retention import expiry_s, patience_s
 from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.input_images import mime_of
-from api.http.resources.job_reader import InputImages, JobSubmission
+from api.http.resources.job_reader import InputImages, JobReader, JobSubmission
+from api.port import Answer, BusPort
 from kernel.protocol.client import SubmitJob
-from kernel.protocol.enums import ModelType
+from kernel.protocol.enums import InputKind, ModelType
 from kernel.protocol.errors import FieldProblem, SpoonError
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.model_refs import InputFile
@@ -33,6 +34,12 @@ _HTTP_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 """Fields of the bus that have another name in HTTP."""
 _values_of: Final = attrgetter(*JobValues.__struct_fields__)
 """What a client says as the bus does, all at once."""
+
+
+LIGHT_BYTES: Final = 64 << 10
+"""The memory of a body with a few fields is not counted."""
+TIMES: Final = 2
+"""A body takes this many times its size in memory: as bytes, and as text or decoded."""
 
 
 class JobCommands:
@@ -91,9 +98,68 @@ class JobCommands:
         return None if refs is None else self._names.ids_of(field, refs, kind, faults)
 
 
-def in_http_words(error: SpoonError) -> SpoonError:
-    """A refusal with the field names of HTTP."""
-    fields = tuple(FieldProblem(field=_http_name(one.field), problem=one.problem) for one in error.fields)
+class JobSending:
+    """Has jobs read and sent, within the memory of all requests with images."""
+
+    def __init__(self, bus: BusPort, reader: Reader, body: JobReader) -> None:
+        self._bus = bus
+        self.body = body
+        self.commands = JobCommands(reader)
+
+    def send(
+        self,
+        read: Callable[[], JobSubmission],
+        length: int,
+        expected: type[Answer],
+        key: str | None,
+        *,
+        validate_only: bool = False,
+    ) -> Answer:
+        """The Manager's reply to a job that is read from a body of this length, in bytes; 0: from none.
+
+        Raises: as `read`; the Manager's refusals, with the field names of HTTP.
+        """
+        with self.body.memory.holding(_weight(length)):
+            submission = read()
+            if not (submission.inherited and submission.inherited.inputs):
+                return self._send(submission, expected, key, validate_only=validate_only)
+        with self.body.memory.holding(_weight(length + submission.inherited.size_bytes)):
+            return self._send(submission, expected, key, validate_only=validate_only)
+
+    def _send(
+        self, submission: JobSubmission, expected: type[Answer], key: str | None, *, validate_only: bool
+    ) -> Answer:
+        """Send a job with all its images."""
+        inherited = submission.inherited
+        found = {**submission.images, **({} if inherited is None else self.body.origins.images(inherited))}
+        images = {kind: found[kind] for kind in InputKind if kind in found}
+
+        if inherited is not None:
+            self.body.check_mask(submission.input, images)
+
+        def ask() -> Answer:
+            command = self.commands.submit(submission, images, validate_only=validate_only)
+            return self._bus.ask(command, expected, key, tuple(images.values()))
+
+        try:
+            return in_http_words(ask)
+        except SpoonError as error:
+            if inherited is None:
+                raise
+            raise inherited.in_its_words(error) from error
+
+
+def in_http_words(answer: Callable[[], Answer]) -> Answer:
+    """The reply; a refusal has the field names of HTTP."""
+    try:
+        return answer()
+    except SpoonError as error:
+        raise renamed(error, _http_name) from error
+
+
+def renamed(error: SpoonError, name_of: Callable[[str], str]) -> SpoonError:
+    """A refusal whose fields have other names."""
+    fields = tuple(FieldProblem(field=name_of(one.field), problem=one.problem) for one in error.fields)
     if fields == error.fields:
         return error
     detail = error.detail
@@ -115,3 +181,7 @@ def _described(data: bytes) -> InputFile:
     mime = mime_of(data)
     assert mime is not None, "only checked images are sent"
     return InputFile(mime=mime, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _weight(length: int) -> int:
+    return 0 if length <= LIGHT_BYTES else TIMES * length

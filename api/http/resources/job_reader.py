@@ -64,7 +64,7 @@ class JobReader:
             lambda found, faults: self._check_fields(found, images_in(found), faults),
             limits.max_body_bytes,
         )
-        self._form = FormDecoder(JobInput, frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
+        self._form = FormDecoder((JobInput,), frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
 
     def read(self, req: falcon.Request) -> JobSubmission:
         """The job in a request.
@@ -73,16 +73,40 @@ class JobReader:
         used.
         """
         if media_type_of(req) == FORM:
-            found, said, files = self._read_form(req)
-        else:
-            body, files = self._json.body_of(req), {}
-            found = self._json.read_body(body)
-            said = {} if found.like is None else self._json.fields_of(body)
-        if found.like is None:
-            images = self._images(found, files)
-            self.check_mask(found, images)
-            return JobSubmission(found, images)
-        return self._like(self.origins.of_image(found.like), said, files, strict=media_type_of(req) != FORM)
+            form = self._form.read(req)
+            files = {kind: form.files[field][0] for kind, field in BLOB_FIELDS.items() if field in form.files}
+            return self.of_fields(form.texts, files, strict=False)
+        body = self._json.body_of(req)
+        found = self._json.read_body(body)
+        said = {} if found.like is None else self._json.fields_of(body)
+        return self._completed(found, said, {}, strict=True)
+
+    def of_fields(
+        self, said: Mapping[str, object], files: Mapping[InputKind, bytes], *, strict: bool
+    ) -> JobSubmission:
+        """The job that these fields and files say; unless `strict`, numbers and flags may be texts.
+
+        Raises: as `read`.
+        """
+
+        def check(found: JobInput, faults: ValidationErrors) -> None:
+            for kind in images_in(found):
+                if kind in files:
+                    faults.wrong(BLOB_FIELDS[kind], "must be sent only once, as text or as a file")
+            self._check_fields(found, {*images_in(found), *files}, faults)
+
+        found = read_fields(JobInput, said, LATER_FIELDS, check, strict=strict)
+        return self._completed(found, said, files, strict=strict)
+
+    def _completed(
+        self, found: JobInput, said: Mapping[str, object], files: Mapping[InputKind, bytes], *, strict: bool
+    ) -> JobSubmission:
+        """The job with its images; one like another with what was said on top of that."""
+        if found.like is not None:
+            return self._like(self.origins.of_image(found.like), said, files, strict=strict)
+        images = self._images(found, files)
+        self.check_mask(found, images)
+        return JobSubmission(found, images)
 
     def again(self, origin: Origin) -> JobSubmission:
         """A stored job as it was.
@@ -112,22 +136,6 @@ class JobReader:
         found = self._json.read_if_right(headers, body)
         is_plain = found is not None and found.like is None and not images_in(found)
         return JobSubmission(found, {}) if is_plain and found is not None else None
-
-    def _read_form(
-        self, req: falcon.Request
-    ) -> tuple[JobInput, Mapping[str, object], dict[InputKind, bytes]]:
-        """The job, the texts of its form, and the files."""
-        form = self._form.read(req)
-        files = {kind: form.files[field] for kind, field in BLOB_FIELDS.items() if field in form.files}
-
-        def check(found: JobInput, faults: ValidationErrors) -> None:
-            for kind in images_in(found):
-                if kind in files:
-                    faults.wrong(BLOB_FIELDS[kind], "must be sent only once, as text or as a file")
-            self._check_fields(found, {*images_in(found), *files}, faults)
-
-        found = read_fields(JobInput, form.texts, LATER_FIELDS, check, strict=False)
-        return found, form.texts, files
 
     def _check_fields(self, found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:
         """Check a job by itself. One like another is checked with the values that it has from there."""

@@ -33,14 +33,13 @@ from api.http.contract.search_query import check_search
 from api.http.framework.body_intake import JOBS_PATH
 from api.http.framework.deferral import OUTCOME, DirectResponse, ShortRequest, Then
 from api.http.framework.guard import NO_SNIFFING
-from api.http.resources.job_command import JobCommands, in_http_words
-from api.http.resources.job_reader import JobReader, JobSubmission
+from api.http.resources.job_command import JobSending, in_http_words
 from api.http.resources.waiting import Waiting
 from api.hub import Hub
 from api.port import Answer, BusPort, answer_in
 from api.session import Outcome
 from kernel.protocol.client import CancelJob, DeleteJob, Done, EditJob, JobAccepted, JobValid
-from kernel.protocol.enums import ENDED_JOB_STATES, InputKind, JobState, WaitsFor
+from kernel.protocol.enums import ENDED_JOB_STATES, JobState, WaitsFor
 from kernel.protocol.errors import IllegalMove, JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.views.engines import failing_engines, find_engine
@@ -49,10 +48,6 @@ from kernel.views.names import names_of
 from kernel.views.reader import Reader
 from kernel.views.rows import EngineRow, JobRow
 
-LIGHT_BYTES: Final = 64 << 10
-"""The memory of a body with a few fields is not counted."""
-TIMES: Final = 2
-"""A body takes this many times its size in memory: as bytes, and as text or decoded."""
 _AGAIN: Final = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
@@ -65,7 +60,7 @@ class Jobs:
         reader: Reader,
         hub: Hub,
         waiting: Waiting,
-        body: JobReader,
+        sending: JobSending,
         now_ms: Callable[[], int],
     ) -> None:
         self._bus = bus
@@ -73,8 +68,8 @@ class Jobs:
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
-        self._body = body
-        self._asks = JobCommands(reader)
+        self._body = sending.body
+        self._sending = sending
         self._create_query = QueryReader(JobCreateQuery)
         self._wait_query = QueryReader(WaitQuery)
         self._edit_body = BodyReader(JobEdit, frozenset(), find_nothing)
@@ -85,10 +80,10 @@ class Jobs:
         if (request.method, request.path) != ("POST", JOBS_PATH) or request.query:
             return False
         submission = self._body.read_if_plain(request.headers, request.body)
-        if submission is None or self._asks.need_database(submission.input):
+        if submission is None or self._sending.commands.need_database(submission.input):
             return False
         try:
-            ask = self._asks.submit(submission, submission.images, validate_only=False)
+            ask = self._sending.commands.submit(submission, submission.images, validate_only=False)
             self._bus.ask_later(ask, key_in(request.headers.get("IDEMPOTENCY_KEY")), then)
         except SpoonError:  # `create` finds the error again, and reports it
             return False
@@ -142,10 +137,9 @@ class Jobs:
         if row.status not in _AGAIN:
             raise IllegalMove(_why_not_again(row))
         self._waiting.check_room(wait_s)
-        submission = self._body.again(self._body.origins.of_job(row))
-        size_bytes = 0 if submission.inherited is None else submission.inherited.size_bytes
-        with self._body.memory.holding(_weight(size_bytes)):
-            accepted = self._send(submission, JobAccepted, key, validate_only=False)
+        accepted = self._sending.send(
+            lambda: self._body.again(self._body.origins.of_job(row)), 0, JobAccepted, key
+        )
         self._send_accepted(req, resp, accepted, wait_s)
 
     def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
@@ -157,36 +151,11 @@ class Jobs:
     ) -> Answer:
         """The Manager's reply to the job in a request."""
         if OUTCOME in req.env:
-            return _in_http_words(lambda: answer_in(req.env[OUTCOME], expected))
+            return in_http_words(lambda: answer_in(req.env[OUTCOME], expected))
         length = req.content_length or 0
-        with self._body.memory.holding(_weight(length)):
-            submission = self._body.read(req)
-            if not (submission.inherited and submission.inherited.inputs):
-                return self._send(submission, expected, key, validate_only=validate_only)
-        with self._body.memory.holding(_weight(length + submission.inherited.size_bytes)):
-            return self._send(submission, expected, key, validate_only=validate_only)
-
-    def _send(
-        self, submission: JobSubmission, expected: type[Answer], key: str | None, *, validate_only: bool
-    ) -> Answer:
-        """Send a job with all its images."""
-        inherited = submission.inherited
-        found = {**submission.images, **({} if inherited is None else self._body.origins.images(inherited))}
-        images = {kind: found[kind] for kind in InputKind if kind in found}
-
-        if inherited is not None:
-            self._body.check_mask(submission.input, images)
-
-        def ask() -> Answer:
-            command = self._asks.submit(submission, images, validate_only=validate_only)
-            return self._bus.ask(command, expected, key, tuple(images.values()))
-
-        try:
-            return _in_http_words(ask)
-        except SpoonError as error:
-            if inherited is None:
-                raise
-            raise inherited.in_its_words(error) from error
+        return self._sending.send(
+            lambda: self._body.read(req), length, expected, key, validate_only=validate_only
+        )
 
     def _send_accepted(
         self, req: falcon.Request, resp: falcon.Response, accepted: JobAccepted, wait_s: float | None
@@ -253,14 +222,6 @@ class Jobs:
         return Place(ahead, reason, eta_s)
 
 
-def _in_http_words(answer: Callable[[], Answer]) -> Answer:
-    """The reply; a refusal has the field names of HTTP."""
-    try:
-        return answer()
-    except SpoonError as error:
-        raise in_http_words(error) from error
-
-
 def _place_of(accepted: JobAccepted) -> str:
     return f"{JOBS_PATH}/{accepted.job_id}"
 
@@ -273,7 +234,3 @@ def _why_not_again(row: JobRow) -> str:
 
 def _is_over(row: JobRow) -> bool:
     return row.status in ENDED_JOB_STATES
-
-
-def _weight(length: int) -> int:
-    return 0 if length <= LIGHT_BYTES else TIMES * length

@@ -109,7 +109,7 @@ def test_schemas_use_nothing_that_generators_read_in_their_own_ways(document: An
 def test_what_is_sent_is_always_there_and_what_is_asked_for_may_be_left_out(document: Any) -> None:
     schemas = document["components"]["schemas"]
     assert set(schemas["Job"]["required"]) == set(schemas["Job"]["properties"])
-    assert set(schemas["Problem"]["properties"]) - set(schemas["Problem"]["required"]) == {"memory"}
+    assert set(schemas["Problem"]["properties"]) - set(schemas["Problem"]["required"]) == {"error", "memory"}
     assert "required" not in schemas["JobInput"] or schemas["JobInput"]["required"] == []
     assert schemas["JobInput"]["properties"]["quality"]["description"] == "Default: 90."
     assert schemas["LoraInput"]["required"] == ["model_id"]
