@@ -161,6 +161,34 @@ def problem_with_levels(scheduler: Scheduler, levels: str) -> str | None:
     return f"{scheduler} cannot have the noise levels {levels}: the closest timestep_spacing is {nearest}"
 
 
+AUTOMATIC: Final[Mapping[Scheduler, str]] = {
+    Scheduler.DPMPP_2M: "Karras",
+    Scheduler.DPMPP_SDE: "Karras",
+    Scheduler.DPMPP_2M_SDE: "Exponential",
+    Scheduler.DPMPP_3M_SDE: "Exponential",
+    Scheduler.DPM2: "Karras",
+    Scheduler.DPM2_A: "Karras",
+}
+"""The schedule type that A1111's "Automatic" stands for, since its version 1.9; for other samplers it stands
+for the noise levels of the checkpoint's timesteps."""
+SCHEDULE_TYPES: Final[Mapping[str, str]] = {
+    "normal": "Normal",
+    "simple": "Simple",
+    "sgm_uniform": "SGM Uniform",
+    "ddim_uniform": "DDIM",
+}
+"""A1111's names for LEVELS."""
+
+
+def names_of_a1111(scheduler: Scheduler, options: SchedulerConfig) -> tuple[str, str]:
+    """The sampler and the schedule type of a scheduler with these options, as A1111's infotexts name them."""
+    kind = KINDS[scheduler]
+    if kind.spacing is not None:
+        return kind.label.removesuffix(f" {kind.spacing.label}"), kind.spacing.label
+    levels = SCHEDULE_TYPES.get(str(options.get("timestep_spacing")))
+    return kind.label, levels or ("Uniform" if scheduler in AUTOMATIC else "Automatic")
+
+
 NEAREST: Final[Mapping[str, tuple[Scheduler, ...]]] = {
     "DPM++ 2S a": (Scheduler.DPMPP_2S, Scheduler.DPM2_A),
     "DPM++ 2S a Karras": (Scheduler.DPMPP_2S_KARRAS, Scheduler.DPM2_A_KARRAS),

@@ -146,7 +146,7 @@ def test_a_lora_works_by_its_weight_and_leaves_nothing_behind(
     tagged = image_server.draw(prompt=f"a red <lora:{lora}:0.5>ball")
     assert (tagged.job["prompt"], tagged.job["loras"]) == (f"a red <lora:{lora}:0.5>ball", half.job["loras"])
     assert np.array_equal(tagged.pixels, half.pixels)
-    assert recipe_in(tagged.files[0]) == recipe_in(half.files[0])
+    assert recipe_in(tagged.files[0]).startswith(f"a red <lora:{lora}:0.5>ball\n")
 
 
 def test_several_loras_work_together(image_server: ImageServer) -> None:
@@ -201,8 +201,11 @@ def test_a_reference_image_is_left_the_further_the_greater_the_strength(image_se
     assert 0 < near < far
     assert image_server.download(begun[1].images[0]["reference_image_path"]) == files["reference_image_blob"]
     recipe = recipe_in(begun[1].files[0])
-    assert "Denoising strength: 0.25, Resize mode: Crop and Resize" in recipe
-    assert f"Init image hash: {sha256(files['reference_image_blob']).hexdigest()[:10]}" in recipe
+    assert "Resize mode: Crop and Resize" in recipe
+    assert (
+        f"Denoising strength: 0.25, Init image hash: {sha256(files['reference_image_blob']).hexdigest()[:10]}"
+        in recipe
+    )
 
 
 def test_a_mask_says_what_of_the_reference_stays(image_server: ImageServer) -> None:
@@ -214,9 +217,7 @@ def test_a_mask_says_what_of_the_reference_stays(image_server: ImageServer) -> N
     assert unlike[beyond].max() == 0
     assert unlike[np.asarray(half_mask()) > 0].mean() > 1
     assert image_server.download(painted.images[0]["mask_image_path"]) == half
-    assert "Mask blur: 2, Masked content: original, Inpaint area: Whole picture" in recipe_in(
-        painted.files[0]
-    )
+    assert "RNG: CPU, Mask blur: 2, Prompt technique" in recipe_in(painted.files[0])
     (warning,) = whole.job["warnings"]
     assert "leaves none of the 3 steps" in warning
 
@@ -365,7 +366,9 @@ def test_every_file_carries_its_recipe(image_server: ImageServer, plain: Pixels,
     assert distance(drawn.pixels, plain) < 20
     recipe = recipe_in(drawn.files[0])
     assert recipe.splitlines()[0] == "a red ball"
-    assert "Steps: 3, Sampler: Euler a, CFG scale: 4, Seed: 5, Size: 64x64" in recipe
+    assert (
+        "Steps: 3, Sampler: Euler a, Schedule type: Automatic, CFG scale: 4, Seed: 5, Size: 64x64" in recipe
+    )
 
 
 def test_pictures_go_when_their_job_said(image_server: ImageServer) -> None:

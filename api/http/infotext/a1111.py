@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from api.http.contract.enum_choices import find_choice
 from api.http.infotext.parsed_infotext import NEEDS_IMAGE, Mention, ParsedInfotext
 from kernel.protocol.enums import ModelType, PromptTechnique, Scheduler
 from kernel.protocol.model_refs import OWN_VAE
 from kernel.protocol.prompts import lora_tags, without_lora_tags
-from kernel.protocol.schedulers import KINDS, TAKES_ETA
+from kernel.protocol.schedulers import AUTOMATIC, KINDS, TAKES_ETA
 from kernel.protocol.values import MAX_MODELS
 
 A1111: Final = "a1111"
@@ -24,16 +25,6 @@ _NEGATIVE: Final = "Negative prompt:"
 _STEPS: Final = re.compile(r"Steps: *\d")
 _HYPERNET: Final = re.compile(r"<hypernet:[^<>\n]{1,400}>", re.IGNORECASE)
 _SIZE: Final = re.compile(r"(\d{1,6}) ?x ?(\d{1,6})")
-# The schedule that `Automatic` stands for, by the sampler: A1111's own choice since its version 1.9.
-_AUTOMATIC: Final[Mapping[str, str]] = {
-    "dpm++ 2m": "Karras",
-    "dpm++ sde": "Karras",
-    "dpm++ 2m sde": "Exponential",
-    "dpm++ 2s a": "Karras",
-    "dpm++ 3m sde": "Exponential",
-    "dpm2": "Karras",
-    "dpm2 a": "Karras",
-}
 # Fields of a job by their names in the text.
 _FIELDS: Final[Mapping[str, str]] = {
     "Steps": "steps",
@@ -57,6 +48,8 @@ _WITH_IMAGE: Final[Mapping[str, str]] = {
     "Inpaint area": "mask_image_blob",
     "ControlNet image hash": "pose_image_blob",
 }
+_OUR_TIMESTEPS: Final = ("automatic", "uniform")
+"""The schedule types by which this server says that the noise levels are those of the scheduler itself."""
 _HIRES_TOO: Final = ("Denoising strength",)
 _IGNORED: Final = frozenset({"Version", "VAE encoder tiling", "VAE tiling"})
 """What says nothing about the image."""
@@ -69,10 +62,15 @@ def read_a1111(text: str) -> ParsedInfotext:
     is_ours = named.get("Version", "").startswith(OURS)
     found = ParsedInfotext(OURS if is_ours else A1111)
     hashes = dict(_pairs(named.pop("Lora hashes", "")))
-    _take_prompt(found, prompt, hashes, is_ours=is_ours)
+    # Before it named the schedule type, this server had all tags of LoRAs behind the prompt.
+    is_old = is_ours and "Schedule type" not in named
+    is_text = named.pop("Lora tags", "") == "text" or is_old
+    _take_prompt(found, prompt, hashes, is_ours=is_ours, is_text=is_text)
     if negative:
         found.take("negative_prompt", "Negative prompt", negative)
     _take_models(found, named, is_ours=is_ours)
+    if is_ours and not is_old:
+        found.job["clip_skip"] = 1  # that of the training is not mentioned, and the engine may have another
     if "Prompt technique" not in named:
         found.job["long_prompt_technique"] = PromptTechnique.NONE if is_ours else PromptTechnique.SD_EMBED
     for name, value in named.items():
@@ -133,10 +131,12 @@ def _value_at(text: str, at: int) -> tuple[str, int]:
     return text[at:end].strip(), end
 
 
-def _take_prompt(found: ParsedInfotext, prompt: str, hashes: Mapping[str, str], *, is_ours: bool) -> None:
-    """The prompt without its tags. This server writes them after it; elsewhere they may be anywhere."""
-    kept = _without_last_tags(prompt) if is_ours else without_lora_tags(prompt)
-    for tag in lora_tags(prompt[len(kept) :] if is_ours else prompt):
+def _take_prompt(
+    found: ParsedInfotext, prompt: str, hashes: Mapping[str, str], *, is_ours: bool, is_text: bool
+) -> None:
+    """The prompt without its tags; those in it are text, if `is_text`, unless they are at its end."""
+    kept = _without_last_tags(prompt) if is_text else without_lora_tags(prompt)
+    for tag in lora_tags(prompt[len(kept) :] if is_text else prompt):
         try:
             weight = tag.weight()
         except ValueError as error:
@@ -217,8 +217,11 @@ _SAMPLER: Final = ("Sampler", "Schedule type", "Eta", "Eta DDIM")
 def _take_sampler(found: ParsedInfotext, named: Mapping[str, str], *, is_ours: bool) -> None:
     """The scheduler, by the names of sampler and schedule, and what belongs to it."""
     sampler, schedule = named.get("Sampler", ""), named.get("Schedule type", "")
-    if schedule.lower() == "automatic":
-        schedule = _AUTOMATIC.get(sampler.lower(), "")
+    if is_ours and schedule.lower() in _OUR_TIMESTEPS:
+        schedule = ""
+    elif schedule.lower() == "automatic":
+        word = find_choice(Scheduler, sampler)
+        schedule = "" if word is None else AUTOMATIC.get(word, "")
     if sampler:
         found.take_scheduler("Sampler", sampler, "Schedule type", schedule)
     options = {name: value for name, value in named.items() if name.startswith("Scheduler ")}

@@ -29,7 +29,6 @@ from kernel.protocol.enums import ImageFileType, Stage
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import ModelSource
-from kernel.protocol.schedulers import KINDS
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.protocol.values import WHITE
 
@@ -128,7 +127,7 @@ class Postprocessor:
         drawn = decoded.pixels if finished.overlay is None else finished.overlay.over(decoded.pixels)
         pixels = self._without_background(finished.job, drawn)
         facts = InfotextSource(finished.encoded_tile_px, decoded.tile_px, finished.digests)
-        text = infotext(order, image.seed, self._checkpoint, KINDS[spec.scheduler].label, facts)
+        text = infotext(order, image.seed, self._checkpoint, facts)
         return ImageEncoded(
             job_id=order.job_id,
             index=image.index,

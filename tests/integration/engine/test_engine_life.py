@@ -18,8 +18,8 @@ from kernel.protocol.specs import JobSpec
 pytestmark = pytest.mark.torch
 
 RECIPE = (
-    "a red ball\nNegative prompt: blue\nSteps: 2, Sampler: DPM++ 2M Karras, CFG scale: 5, Seed: 8, "
-    "Size: 64x72, Model: sd, Prompt technique: none, RNG: CPU, Version: automatic-spoon 0.2.0"
+    "a red ball\nNegative prompt: blue\nSteps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5, "
+    "Seed: 8, Size: 64x72, Model: sd, RNG: CPU, Prompt technique: none, Version: automatic-spoon 0.2.0"
 )
 
 

@@ -417,3 +417,33 @@ def test_no_more_than_a_hundred_are_listed(stage: Stage) -> None:
     pairs = ", ".join(f"Value {n}: {n}" for n in range(150))
     found = read(stage, f"a fox\nSteps: 4, {pairs}")
     assert (len(found["unmapped"]), found["more"]) == (100, 50)
+
+
+OURS = """a <lora:detail:0.6> fox <lora:Other:1>
+Negative prompt: blurry
+Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7, Seed: 5, Size: 512x768, \
+Model hash: abcdef0123, Model: dreams, RNG: CPU, Lora hashes: "detail: 1111111111", \
+Prompt technique: sd_embed, {more}Version: automatic-spoon 0.2.0"""
+
+
+def test_tags_of_loras_are_found_wherever_this_server_wrote_them(stage: Stage) -> None:
+    stage.database.add_model("l2", name="other", model_type="lora", sha256="3" * 64)
+    found = read(stage, OURS.format(more=""), "text/plain")
+    assert (found["source"], found["unmapped"]) == ("automatic-spoon", [])
+    assert found["job"]["prompt"] == "a  fox"
+    assert [one["model_id"] for one in found["job"]["loras"]] == ["l1", "l2"]
+    assert (found["job"]["scheduler"], found["job"]["clip_skip"]) == ("dpmpp_2m", 1)
+
+
+def test_tags_that_were_text_stay_text(stage: Stage) -> None:
+    stage.database.add_model("l2", name="other", model_type="lora", sha256="3" * 64)
+    found = read(stage, OURS.format(more="Lora tags: text, "), "text/plain")
+    assert found["job"]["prompt"] == "a <lora:detail:0.6> fox"
+    assert [one["model_id"] for one in found["job"]["loras"]] == ["l2"]
+
+
+def test_what_this_server_wrote_before_it_named_the_schedule_type_is_read_as_before(stage: Stage) -> None:
+    older = OURS.format(more="").replace("DPM++ 2M, Schedule type: Uniform", "DPM++ 2M Karras")
+    found = read(stage, older.replace("<lora:Other:1>", "<lora:Detail:1>"), "text/plain")
+    assert found["job"]["prompt"] == "a <lora:detail:0.6> fox"
+    assert (found["job"]["scheduler"], "clip_skip" in found["job"]) == ("dpmpp_2m_karras", False)

@@ -1,5 +1,6 @@
 """The recipe in the form that Stable Diffusion tools read."""
 
+import pytest
 from msgspec.structs import replace
 
 from engine_worker.engine.images.infotext import InfotextSource, infotext
@@ -17,7 +18,7 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.ids import ImageId, JobId, ModelId
 from kernel.protocol.model_refs import Control, LoraUse, ModelSource
-from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
+from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder, SchedulerConfig
 
 JOB = JobSpec(
     prompt="a cat,\nin a hat",
@@ -63,7 +64,7 @@ def text(
         models=MODELS,
         pictures=(PictureOrder(index=0, image_id=ImageId("i"), seed=42),),
     )
-    return infotext(order, 42, checkpoint or source("tiny"), "Euler a", making)
+    return infotext(order, 42, checkpoint or source("tiny"), making)
 
 
 def pairs(spec: JobSpec, making: InfotextSource = NOTHING_SPECIAL) -> str:
@@ -73,16 +74,16 @@ def pairs(spec: JobSpec, making: InfotextSource = NOTHING_SPECIAL) -> str:
 def test_prompt_negative_prompt_and_pairs_stand_on_lines_of_their_own() -> None:
     assert text(replace(JOB, negative_prompt="blurry"), source("tiny", "abcdef0123456789")) == (
         "a cat,\nin a hat\nNegative prompt: blurry\n"
-        "Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 512x768, "
-        "Model hash: abcdef0123, Model: tiny, Prompt technique: sd_embed, RNG: CPU, "
+        "Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.5, Seed: 42, Size: 512x768, "
+        "Model hash: abcdef0123, Model: tiny, RNG: CPU, Prompt technique: sd_embed, "
         "Version: automatic-spoon 0.2.0"
     )
 
 
 def test_what_was_not_given_is_not_mentioned() -> None:
     assert text(JOB) == (
-        "a cat,\nin a hat\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 512x768, "
-        "Model: tiny, Prompt technique: sd_embed, RNG: CPU, Version: automatic-spoon 0.2.0"
+        "a cat,\nin a hat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.5, Seed: 42, "
+        "Size: 512x768, Model: tiny, RNG: CPU, Prompt technique: sd_embed, Version: automatic-spoon 0.2.0"
     )
 
 
@@ -106,12 +107,53 @@ def test_loras_stand_behind_the_prompt_with_their_weights_and_among_the_pairs_wi
     assert 'Lora hashes: "ghibli: aa11bb22cc, owner/add_ detail: 0123456789"' in found
 
 
-def test_tags_within_the_prompt_stand_behind_it_under_the_names_of_their_loras() -> None:
+@pytest.mark.parametrize(
+    ("prompt", "written"),
+    [
+        ("a <lora:GHIBLI:.80> cat", "a <lora:GHIBLI:.80> cat"),
+        ("a <lora:id-ghibli:0.8> cat", "a <lora:ghibli:0.8> cat"),
+        ("a <lora:m:0.8> cat", "a <lora:ghibli:0.8> cat"),
+        ("a <lora:former-file:0.8>cat", "a cat <lora:ghibli:0.8>"),
+        ("a cat", "a cat <lora:ghibli:0.8>"),
+    ],
+    ids=["as written", "by id", "by file", "by a former file", "not in the prompt"],
+)
+def test_tags_stay_where_they_are_under_the_names_of_their_loras(prompt: str, written: str) -> None:
     use = LoraUse(model_id=ModelId("id-ghibli"), weight=0.8)
-    prompt = "a <lora:GHIBLI:0.8> cat"
     tagged = replace(JOB, prompt=prompt, loras=(use,), lora_tags=True)
-    assert text(tagged).startswith("a  cat <lora:ghibli:0.8>\nSteps: 20")
-    assert text(replace(tagged, lora_tags=False)).startswith(f"{prompt} <lora:ghibli:0.8>\nSteps: 20")
+    assert text(tagged).startswith(f"{written}\nSteps: 20")
+    assert "Lora tags" not in text(tagged)
+
+
+def test_tags_that_are_text_are_told_from_those_of_loras() -> None:
+    use = LoraUse(model_id=ModelId("id-ghibli"), weight=0.8)
+    literal = replace(JOB, prompt="a <lora:ghibli:0.8> cat", loras=(use,))
+    assert text(literal).startswith("a <lora:ghibli:0.8> cat <lora:ghibli:0.8>\nSteps: 20")
+    assert "Prompt technique: sd_embed, Lora tags: text, Version" in text(literal)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "written"),
+    [
+        (Scheduler.EULER_A, {}, "Sampler: Euler a, Schedule type: Automatic"),
+        (Scheduler.DPMPP_2M_KARRAS, {}, "Sampler: DPM++ 2M, Schedule type: Karras"),
+        (Scheduler.DPMPP_2M, {}, "Sampler: DPM++ 2M, Schedule type: Uniform"),
+        (
+            Scheduler.EULER_A,
+            {"timestep_spacing": "sgm_uniform"},
+            "Sampler: Euler a, Schedule type: SGM Uniform",
+        ),
+        (Scheduler.DPMPP_3M_SDE_BETA, {}, "Sampler: DPM++ 3M SDE, Schedule type: Beta"),
+    ],
+)
+def test_sampler_and_schedule_type_have_the_names_of_a1111(
+    scheduler: Scheduler, options: SchedulerConfig, written: str
+) -> None:
+    assert f"{written}, CFG scale" in pairs(replace(JOB, scheduler=scheduler, scheduler_config=options))
+
+
+def test_the_clip_skip_of_the_training_is_not_mentioned() -> None:
+    assert "Clip skip" not in pairs(replace(JOB, clip_skip=1))
 
 
 def test_embeddings_vae_clip_skip_and_technique_are_named() -> None:
@@ -123,16 +165,15 @@ def test_embeddings_vae_clip_skip_and_technique_are_named() -> None:
         long_prompt_technique=PromptTechnique.COMPEL,
     )
     assert (
-        'VAE hash: 1111222233, VAE: ft-mse, Clip skip: 2, Prompt technique: compel, TI hashes: "bad-hands: '
-        'fedcba9876"'
+        'VAE hash: 1111222233, VAE: ft-mse, Clip skip: 2, RNG: CPU, TI hashes: "bad-hands: fedcba987654", '
+        "Prompt technique: compel"
     ) in pairs(job)
 
 
 def test_pictures_that_came_along_tell_strength_and_mask() -> None:
     job = replace(JOB, inputs=(InputKind.REFERENCE, InputKind.MASK), strength=0.6, image_fit=ImageFit.CROP)
     assert (
-        "Denoising strength: 0.6, Resize mode: Crop and Resize, Mask mode: Inpaint masked, "
-        "Inpaint area: Whole picture, RNG"
+        "Denoising strength: 0.6, RNG: CPU, Prompt technique: sd_embed, Resize mode: Crop and Resize, Version"
     ) in pairs(job)
     assert "Denoising strength" not in pairs(replace(JOB, strength=0.6))
 
@@ -149,8 +190,8 @@ def test_the_values_of_a_mask_have_the_names_of_a1111() -> None:
         inpaint_padding=32,
     )
     assert (
-        "Denoising strength: 0.6, Mask mode: Inpaint not masked, Mask blur: 4, Masked content: latent noise, "
-        "Inpaint area: Only masked, Masked area padding: 32, RNG"
+        "Denoising strength: 0.6, RNG: CPU, Mask mode: Inpaint not masked, Mask blur: 4, "
+        "Inpaint area: Only masked, Masked area padding: 32, Masked content: latent noise, Prompt"
     ) in pairs(job)
     alpha = replace(
         job,
@@ -162,8 +203,8 @@ def test_the_values_of_a_mask_have_the_names_of_a1111() -> None:
         inpaint_padding=None,
     )
     assert (
-        "Resize mode: Resize and Fill, Mask mode: Inpaint masked, Mask channel: alpha, Mask blur: 4, "
-        "Masked content: original, Inpaint area: Whole picture, RNG"
+        "RNG: CPU, Mask blur: 4, Prompt technique: sd_embed, Resize mode: Resize and Fill, "
+        "Mask channel: alpha"
     ) in pairs(alpha)
 
 
@@ -173,9 +214,8 @@ def test_pictures_that_came_along_tell_how_they_were_fitted_and_which_they_were(
     digests = {InputKind.REFERENCE: "a" * 64, InputKind.MASK: "b" * 64, InputKind.POSE: "c" * 64}
     found = pairs(job, InfotextSource(digests=digests))
     assert "Resize mode: Resize and Fill" in found
-    assert (
-        "Init image hash: aaaaaaaaaa, Mask hash: bbbbbbbbbb, ControlNet image hash: cccccccccc, RNG"
-    ) in found
+    assert "Denoising strength: 0.75, Init image hash: aaaaaaaaaa, RNG" in found
+    assert "Mask hash: bbbbbbbbbb, ControlNet image hash: cccccccccc, Version" in found
 
 
 def test_each_control_is_one_quoted_value_with_its_number() -> None:
@@ -204,7 +244,7 @@ def test_each_control_is_one_quoted_value_with_its_number() -> None:
 
 def test_a_reference_that_was_encoded_in_tiles_is_told() -> None:
     job = replace(JOB, inputs=(InputKind.REFERENCE,), strength=0.75, image_fit=ImageFit.CROP)
-    told = "Denoising strength: 0.75, Resize mode: Crop and Resize, VAE encoder tiling: 256, RNG"
+    told = "Resize mode: Crop and Resize, VAE encoder tiling: 256, Version"
     assert told in pairs(job, making=InfotextSource(encoded_tile_px=256))
     assert "tiling" not in pairs(job)
 
@@ -212,7 +252,7 @@ def test_a_reference_that_was_encoded_in_tiles_is_told() -> None:
 def test_removed_backgrounds_and_tiles_are_told() -> None:
     removers = (ModelId("id-u2net"), ModelId("id-isnet"))
     job = replace(JOB, remove_background=removers[:1])
-    assert "VAE tiling: 512, Background removed: u2net, RNG" in pairs(
+    assert "VAE tiling: 512, Background removed: u2net, Version" in pairs(
         job, making=InfotextSource(decoded_tile_px=512)
     )
     assert 'Background color: "' not in pairs(job)
