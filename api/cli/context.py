@@ -56,14 +56,21 @@ def local_url(settings: Settings) -> str:
 
 
 def written_url(settings: Settings) -> str:
-    """The URL that the API wrote to a file when it started; empty, if it did not."""
+    """The URL that the API wrote to a file when it started, as this machine reaches it; empty without one."""
     try:
-        return (settings.bus_folder / API_URL_FILE).read_text(encoding="ascii").strip()
+        url = (settings.bus_folder / API_URL_FILE).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
+    for every, loopback in _ANY_ADDRESS.items():
+        url = url.replace(f"//{_in_url(every)}:", f"//{_in_url(loopback)}:")
+    return url
 
 
 def configured_url(settings: Settings) -> str:
     """The URL under which this machine reaches the API's configured address."""
     host = _ANY_ADDRESS.get(settings.server.host, settings.server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    return f"http://{_in_url(host)}:{settings.server.port}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -20,7 +20,7 @@ from api.cli.commands.jobs import jobs
 from api.cli.commands.models import models
 from api.cli.commands.processes import api_, manager, serve, worker
 from api.cli.commands.queue import queue
-from api.cli.commands.server import status, stop
+from api.cli.commands.server import health, status, stop
 from api.cli.context import Invocation
 from api.cli.exit_codes import ExitCode, code_of, exit_of
 from kernel.protocol.errors import FieldProblem, SpoonError
@@ -63,6 +63,7 @@ for command in (
     serve,
     stop,
     status,
+    health,
     manager,
     api_,
     worker,

@@ -52,6 +52,11 @@ class Rest:
         """The body. Raises: Refusal, ServerUnreachable."""
         return self._send("GET", path, query)
 
+    def get_whatever_status(self, path: str) -> bytes:
+        """The body, also of an unsuccessful response. Raises: ServerUnreachable."""
+        with self._reaching():
+            return self._http.get(path).content
+
     def post(
         self,
         path: str,

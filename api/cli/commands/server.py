@@ -1,4 +1,4 @@
-"""`spoon status` and `spoon stop`: ask the Manager over the bus."""
+"""`spoon status` and `spoon stop` ask the Manager over the bus, `spoon health` the REST API."""
 
 import os
 import time
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+import msgspec
 
 from api.cli.context import Invocation
-from api.cli.exit_codes import TimedOut
+from api.cli.exit_codes import ExitCode, TimedOut
 from api.cli.options import duration, json_option
 from api.cli.output import counted_jobs, print_struct, print_table, size
 from conf.units import show_duration
@@ -23,6 +24,53 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 0.25
 _CLOSING_S: Final = 60.0
 """Time to shut down, on top of the grace for running jobs: killing workers, the last commit."""
+_PATIENCE_S: Final = 5.0
+"""Less than the time that whoever watches a container's health usually gives."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one check."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API says of the server's health."""
+
+    status: str
+    manager: Check
+    database: Check
+    disk: Check
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def health(invocation: Invocation, as_json: bool) -> int:
+    """Say whether the server accepts work, for whatever watches it.
+
+    Asks the REST API. The exit code is 0 if it does, 8 if it does not (the output has the reasons), and 5 if
+    there is no answer.
+
+    \b
+    Examples:
+      spoon health
+      spoon health --json
+    """
+    from api.cli.client.rest import read
+
+    with invocation.rest(timeout_s=_PATIENCE_S) as rest:
+        answer = read(rest.get_whatever_status("/v1/health/ready"), Readiness)
+    if as_json:
+        print_struct(answer)
+    else:
+        click.echo(answer.status.replace("_", " "))
+        checks = {"manager": answer.manager, "database": answer.database, "disk": answer.disk}
+        for name, check in checks.items():
+            if not check.ok:
+                click.echo(f"{name}: {check.detail}")
+    return ExitCode.OK if answer.status == "ready" else ExitCode.TRY_LATER
 
 
 @click.command()

@@ -67,6 +67,35 @@ def test_the_status_says_that_the_api_dies(here: Spoon, is_running: bool, words:
         assert words in here("status").out
 
 
+READY = {name: {"ok": True, "detail": "fine"} for name in ("manager", "database", "disk")}
+
+
+def test_a_server_that_accepts_work_is_healthy(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/health/ready", Answer(body={"status": "ready", **READY, "api_restarts": 0}))
+    ended = spoon("health")
+    assert (ended.code, ended.out) == (0, "ready\n")
+    assert json.loads(spoon("health", "--json").out)["disk"] == READY["disk"]
+
+
+def test_a_server_that_accepts_no_work_is_not_healthy_and_says_why(spoon: Spoon, api: FakeApi) -> None:
+    checks = READY | {"disk": {"ok": False, "detail": "low"}}
+    api.on("GET", "/v1/health/ready", Answer(503, {"status": "not_ready", **checks}))
+    ended = spoon("health")
+    assert (ended.code, ended.out) == (ExitCode.TRY_LATER, "not ready\ndisk: low\n")
+    assert spoon("health", "--json").code == ExitCode.TRY_LATER
+
+
+def test_a_server_that_does_not_answer_is_not_healthy(here: Spoon) -> None:
+    ended = here("health")
+    assert ended.code == ExitCode.UNREACHABLE
+    assert "cannot reach the server" in ended.err
+
+
+def test_what_is_no_server_of_ours_is_not_healthy(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/health/ready", Answer(raw=b"<html>", mime="text/html"))
+    assert spoon("health").code == ExitCode.FAILURE
+
+
 def test_the_status_is_said_in_json(here: Spoon) -> None:
     with fake_manager.running(BUS, FakeManager()):
         assert json.loads(here("status", "--json").out)["jobs_waiting"] == 3
