@@ -26,6 +26,7 @@ class StoredReply(Struct, frozen=True):
     """The earlier reply to a command with this key."""
 
     digest: bytes
+    """Empty: not known, since a command of another version had it."""
     reply: client.SingleReply
 
 

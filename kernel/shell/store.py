@@ -12,6 +12,7 @@ number.
 import logging
 import re
 import secrets
+import zlib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -27,7 +28,7 @@ from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import Epoch
 from kernel.protocol.rows import JobRow
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.version import OLDEST_SQLITE
+from kernel.protocol.version import OLDEST_SQLITE, VERSION
 from kernel.shell import rowmap
 from kernel.shell.files import NUMBER_BITS
 from kernel.views.named_sql import load_queries
@@ -85,6 +86,7 @@ class Store:
             raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup with `spoon db restore`")
         migrate(self.connection)
         self._look_after_counts()
+        self._look_after_keys()
 
     def _look_after_counts(self) -> None:
         """Recount if needed: triggers keep the counts, but a file that was repaired by hand may have bypassed
@@ -93,6 +95,15 @@ class Store:
             log.warning(line("counted_anew"))
             with self.connection:
                 self.connection.execute(self._sql["count_anew"])
+
+    def _look_after_keys(self) -> None:
+        """After an upgrade, an idempotency key alone finds its answer: the other version may have encoded the
+        same request in another way, so digests of before cannot be compared."""
+        version = zlib.crc32(VERSION.encode())
+        if self.connection.execute(self._sql["meta"], ("version",)).get != version:
+            with self.connection:
+                self.connection.execute(self._sql["forget_digests"])
+                self.connection.execute(self._sql["set_meta"], ("version", version))
 
     def next_epoch(self) -> Epoch:
         """Count this start of the Manager."""

@@ -58,7 +58,7 @@ def _replay(event: Asked) -> client.SingleReply | None:
     stored = event.facts.stored_reply
     if stored is None:
         return None
-    if stored.digest != event.digest:
+    if stored.digest and stored.digest != event.digest:
         raise KeyReused
     return stored.reply
 

@@ -150,6 +150,9 @@ DELETE FROM trash WHERE file_name = ?;
 -- save_reply: the answer to a command
 INSERT INTO idempotency (key, digest, reply, created_at_ms) VALUES (?, ?, ?, ?);
 
+-- forget_digests: of which request each answer is
+UPDATE idempotency SET digest = x'';
+
 -- record_change: a numbered change
 INSERT INTO event (seq, kind, id, state, at_ms) VALUES (?, ?, ?, ?, ?);
 

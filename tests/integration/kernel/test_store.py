@@ -6,7 +6,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from kernel.core.actions import AddJob, RecordChange, SaveEngine
+from kernel.core.actions import AddJob, RecordChange, SaveEngine, SaveReply
+from kernel.protocol.client import Done
 from kernel.protocol.enums import ChangeKind
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import EventSeq
@@ -103,6 +104,22 @@ def test_opening_again_changes_nothing_and_counts_the_start(open_store: Callable
 
     assert again.next_epoch() == epoch + 1
     assert described(again.connection) == schema
+
+
+def test_the_first_start_of_another_version_forgets_which_request_each_key_had(
+    open_store: Callable[[], Store],
+) -> None:
+    first = open_store()
+    saved(first, SaveReply("key", b"digest", Done(), 1))
+    first.close()
+    again = open_store()
+    digest = "SELECT digest FROM idempotency"
+    assert again.connection.execute(digest).get == b"digest"
+
+    again.connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'version'")
+    again.close()
+
+    assert open_store().connection.execute(digest).get == b""
 
 
 def test_a_start_counts_anew_what_was_miscounted(open_store: Callable[[], Store]) -> None:

@@ -1,6 +1,7 @@
 """Commands are done once, answered durably, or refused with nothing changed."""
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.core.actions import Reply, Save, SaveReply
 from kernel.core.events import DiskSwept, StatusAsked
@@ -35,6 +36,15 @@ def test_key_that_was_used_for_another_command_is_refused():
     engine_id = story.engine()
     story.ask(submit(engine_id), key="mine", digest=b"one")
     assert story.refusal(submit(engine_id), key="mine", digest=b"two").code == "idempotency_key_reused"
+    assert len(story.database.jobs) == 1
+
+
+def test_key_that_another_version_answered_has_its_answer_whatever_the_digest():
+    story = Story()
+    engine_id = story.engine()
+    first = story.ask(submit(engine_id), key="mine", digest=b"as the version before encoded it")
+    story.database.replies["mine"] = replace(story.database.replies["mine"], digest=b"")
+    assert story.ask(submit(engine_id), key="mine", digest=b"as this one does") == first
     assert len(story.database.jobs) == 1
 
 

@@ -1,4 +1,4 @@
-"""An upgrade that is killed at any moment goes on at the next start, and comes to the same."""
+"""Databases that releases have left: killed while they are migrated, and asked for old answers."""
 
 import subprocess
 import sys
@@ -6,10 +6,14 @@ from contextlib import closing
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
+from kernel.protocol import client
+from kernel.protocol.specs import JobRequest
+from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store, migrations
-from tests.acceptance.releases.recording import KILLED, read_recording, recorded_versions, unpack
+from tests.acceptance.releases.recording import KILLED, STOPPED, read_recording, recorded_versions, unpack
 
 
 def content(file: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -46,3 +50,23 @@ def test_a_migration_that_is_killed_at_any_statement_comes_to_the_same_at_the_ne
         Store(file).close()
         assert content(file) == expected
     assert found_at == set(range(read_recording(version).schema, len(migrations()) + 1))
+
+
+@pytest.mark.parametrize("version", recorded_versions())
+def test_a_key_of_a_release_still_has_its_answer(version: str, tmp_path: Path) -> None:
+    unpack(version, STOPPED, tmp_path)
+    with closing(Store(tmp_path / "database/spoon.sqlite3")) as store:
+        reader = StateReader(store.connection)
+        answers = [
+            (
+                reply.answer,
+                reader.facts(f"http:{reply.key}", client.SubmitJob(request=JobRequest())).stored_reply,
+            )
+            for reply in read_recording(version).stopped.replies
+        ]
+    for said, stored in answers:
+        assert stored is not None
+        now = msgspec.to_builtins(stored.reply)
+        ids = {"model_id", "engine_id", "job_id", "image_ids"} & said.keys() & now.keys()
+        assert {name: now[name] for name in ids} == {name: said[name] for name in ids}
+        assert stored.digest == b"", "this version may encode the same request in another way"
