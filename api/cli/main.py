@@ -17,6 +17,7 @@ from api.cli.commands.draw import draw
 from api.cli.commands.engines import engines
 from api.cli.commands.images import images
 from api.cli.commands.jobs import jobs
+from api.cli.commands.keys import keys
 from api.cli.commands.models import models
 from api.cli.commands.processes import api_, manager, serve, worker
 from api.cli.commands.queue import queue
@@ -73,6 +74,7 @@ for command in (
     jobs,
     queue,
     images,
+    keys,
     config,
     db,
     doctor,

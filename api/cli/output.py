@@ -1,14 +1,18 @@
 """Output of the commands: tables, single objects, JSON, sizes and times."""
 
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 from unicodedata import combining, east_asian_width
 
 import click
 import msgspec
+
+from api.cli.options import refuse_taken
 
 _FIRST: Final = frozenset({"model_id", "engine_id", "job_id", "image_id", "name", "status"})
 
@@ -18,10 +22,10 @@ _LEAST: Final = 11
 _FEWEST: Final = 3
 """Columns that are always shown."""
 COLORS: Final = {
-    **dict.fromkeys(("ready", "working", "finished", "ok"), "green"),
+    **dict.fromkeys(("ready", "working", "finished", "ok", "active"), "green"),
     **dict.fromkeys(("error", "failed", "missing"), "red"),
     **dict.fromkeys(("processing", "starting", "stopping", "downloading", "note"), "yellow"),
-    **dict.fromkeys(("cancelled", "closed"), "bright_black"),
+    **dict.fromkeys(("cancelled", "closed", "expired", "revoked"), "bright_black"),
 }
 """Of the words in columns named STATUS."""
 
@@ -166,3 +170,12 @@ def _plain(raw: msgspec.Raw) -> str | None:
 def counted_jobs(running: int) -> str:
     """The number of running jobs, in words."""
     return f"{running} running {'job' if running == 1 else 'jobs'}"
+
+
+def write_secret(file: Path, data: bytes) -> None:
+    """Create a file that only its owner can ever read. Raises: Conflict, if it exists without --force."""
+    refuse_taken(file)
+    file.unlink(missing_ok=True)
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)

@@ -20,6 +20,7 @@ from kernel.protocol.rows import (
     EngineRow,
     ImageRow,
     JobRow,
+    KeyRow,
     ModelRow,
     ScannedFile,
     ScanRow,
@@ -153,6 +154,12 @@ class TrashFile(Struct, frozen=True):
     at_ms: int
 
 
+class SaveKey(Struct, frozen=True):
+    """Save an API key, new or changed."""
+
+    row: KeyRow
+
+
 class SavePause(Struct, frozen=True):
     """Remember since when all queues are paused; None: they are not."""
 
@@ -203,6 +210,7 @@ Save = (
     | DropBlob
     | TrashFile
     | SavePause
+    | SaveKey
     | ForgetOld
 )
 """What comes most is first: that is how `isinstance` looks for it."""

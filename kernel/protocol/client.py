@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyIssued, RevokeKey, RotateKey
 from kernel.protocol.enums import (
     ChangeKind,
     ControlType,
@@ -24,7 +25,7 @@ from kernel.protocol.enums import (
     WaitsFor,
 )
 from kernel.protocol.errors import FieldProblem
-from kernel.protocol.ids import Count, EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
+from kernel.protocol.ids import Count, EngineId, EventSeq, ImageId, JobId, KeyId, ModelId, Ticket, WorkerId
 from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
@@ -136,6 +137,8 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The descriptions of `request.inputs`, one for each blob of the message, in the same order."""
     priority: Priority = 0
     validate_only: bool = False
+    key_id: KeyId | None = None
+    """The API key of the client; the job belongs to it."""
 
 
 class EditJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -245,6 +248,10 @@ ApiAsk = (
     | PruneImages
     | ClaimDownload
     | FinishDownload
+    | CreateKey
+    | ChangeKey
+    | RotateKey
+    | RevokeKey
 )
 Ask = ApiAsk | InviteWorker | Shutdown
 
@@ -460,6 +467,7 @@ SingleReply = (
     | ModelsPruned
     | DownloadGranted
     | WorkerInvited
+    | KeyIssued
     | Status
     | Watching
     | Changed

@@ -303,6 +303,27 @@ class ChangeKind(StrEnum):
     """The queues of all engines together: paused or running."""
     SCAN = "scan"
     """The scan of models.folders: running or ended."""
+    KEY = "key"
+    """An API key: active or revoked."""
+
+
+class Role(StrEnum):
+    """What the holder of an API key may do."""
+
+    ADMIN = "admin"
+    """Everything."""
+    USER = "user"
+    """See engines and models; submit jobs, and do everything with these and their images."""
+    VIEWER = "viewer"
+    """See engines, models, and all jobs and images; change nothing."""
+
+
+class KeyState(StrEnum):
+    """Whether an API key is valid."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
 class Phase(StrEnum):

@@ -111,6 +111,12 @@ class ImageNotFound(NotFound):
     code = "image_not_found"
 
 
+class KeyNotFound(NotFound):
+    """No such API key."""
+
+    code = "key_not_found"
+
+
 class ImageGone(SpoonError):
     """The image file has been deleted."""
 
@@ -207,6 +213,39 @@ class NotEnoughMemory(Conflict):
     code = "not_enough_memory"
     shortage: MemoryShortage | None = None
     """The numbers, if the amount of memory is the reason."""
+
+
+# API keys.
+
+
+class NotAuthenticated(SpoonError):
+    """The request has no valid API key."""
+
+    code = "not_authenticated"
+
+
+class KeyUnknown(NotAuthenticated):
+    """The API key is unknown, or its secret is not the present one."""
+
+    code = "key_unknown"
+
+
+class KeyExpired(NotAuthenticated):
+    """The API key has expired: ask for a new one."""
+
+    code = "key_expired"
+
+
+class KeyRevoked(NotAuthenticated):
+    """The API key was revoked: ask for a new one."""
+
+    code = "key_revoked"
+
+
+class KeyNotAllowed(SpoonError):
+    """The role of the API key does not allow this."""
+
+    code = "key_not_allowed"
 
 
 # Conditions that pass.

@@ -15,6 +15,8 @@ ImageId = NewType("ImageId", _Id)
 BlobId = NewType("BlobId", str)
 """A file of a job other than its images: an input image, or a control map."""
 WorkerId = NewType("WorkerId", str)
+KeyId = NewType("KeyId", _Id)
+"""The public part of an API key."""
 
 Epoch = NewType("Epoch", int)
 """The number of a Manager start. It rises by one at every start and is never reused."""

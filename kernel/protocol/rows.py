@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from kernel.protocol.api_keys import KeyLimits
 from kernel.protocol.enums import (
     BlobKind,
     ChangeKind,
@@ -12,9 +13,10 @@ from kernel.protocol.enums import (
     ModelBase,
     ModelState,
     ModelType,
+    Role,
     Variant,
 )
-from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, KeyId, ModelId
 from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.model_refs import Preparation
 from kernel.protocol.specs import EngineSpec
@@ -147,6 +149,8 @@ class JobRow(Struct, frozen=True, gc=False):
     """That of the worker that has or had it, at last; None: it has not begun."""
     names_checkpoint: bool = False
     """It named its checkpoint instead of an engine, so that no other one will do."""
+    key_id: KeyId | None = None
+    """The API key that it was submitted with; None: without one."""
 
 
 class ImageRow(Struct, frozen=True):
@@ -184,6 +188,22 @@ class BlobRow(Struct, frozen=True):
     sha256: str
     created_at_ms: int
     expires_at_ms: int | None = None
+
+
+class KeyRow(Struct, frozen=True):
+    """An API key. Its secret is not kept: `digest` only recognizes it."""
+
+    key_id: KeyId
+    name: str
+    role: Role
+    digest: str
+    created_at_ms: int
+    issued_at_ms: int
+    """When its present secret was made."""
+    weight: int = 1
+    limits: KeyLimits = KeyLimits()
+    expires_at_ms: int | None = None
+    revoked_at_ms: int | None = None
 
 
 class ChangeRow(Struct, frozen=True):

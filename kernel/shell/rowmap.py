@@ -6,7 +6,16 @@ import msgspec
 from msgspec.structs import asdict, fields, replace
 
 from kernel.protocol import client
-from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow, ScannedFile, ScanRow
+from kernel.protocol.rows import (
+    BlobRow,
+    EngineRow,
+    ImageRow,
+    JobRow,
+    KeyRow,
+    ModelRow,
+    ScannedFile,
+    ScanRow,
+)
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.type_info import analyzed
 
@@ -69,7 +78,13 @@ def scan_bindings(row: ScanRow) -> Bindings:
     return asdict(row) | {"absent": to_json(row.absent)}
 
 
-def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow | ScannedFile | ScanRow]) -> list[str]:
+def key_bindings(row: KeyRow) -> Bindings:
+    return asdict(row) | {"limits": to_json(row.limits)}
+
+
+def _names(
+    kind: type[ModelRow | EngineRow | JobRow | ImageRow | ScannedFile | ScanRow | KeyRow],
+) -> list[str]:
     """The columns, which the queries select in the order of the row's fields."""
     return [field.name for field in fields(kind)]
 
@@ -81,6 +96,7 @@ _SCANNED_COLUMNS: Final = _names(ScannedFile)
 _SCAN_COLUMNS: Final = _names(ScanRow)
 _JOB_COLUMNS: Final = _names(JobRow)
 _IMAGE_COLUMNS: Final = _names(ImageRow)
+_KEY_COLUMNS: Final = _names(KeyRow)
 
 
 def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> dict[str, object]:
@@ -105,6 +121,10 @@ def scan_row(row: SqlRow) -> ScanRow:
 def engine_row(row: SqlRow) -> EngineRow:
     values = _decoded(_ENGINE_COLUMNS, row, frozenset({"spec"}))
     return msgspec.convert(values, analyzed(EngineRow))
+
+
+def key_row(row: SqlRow) -> KeyRow:
+    return msgspec.convert(_decoded(_KEY_COLUMNS, row, frozenset({"limits"})), analyzed(KeyRow))
 
 
 def image_row(row: SqlRow) -> ImageRow:

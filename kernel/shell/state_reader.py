@@ -102,6 +102,7 @@ class StateReader:
             models=tuple(map(rowmap.model_row, self._rows("models"))),
             engines=tuple(map(rowmap.engine_row, self._rows("engines"))),
             open_jobs=tuple(open_jobs),
+            keys=tuple(map(rowmap.key_row, self._rows("keys"))),
             stored_positions={job_id: frozenset(found) for job_id, found in stored.items()},
             stored_blobs={job_id: frozenset(kinds) for job_id, kinds in blobs.items()},
             last_change=EventSeq(self._number("last_change")),

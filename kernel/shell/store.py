@@ -170,6 +170,8 @@ class Store:
                 self._run("save_reply", (key, digest, rowmap.reply_to_store(reply), at_ms))
             case actions.SavePause(since_ms):
                 self._run("set_meta", ("paused_since_ms", since_ms or 0))
+            case actions.SaveKey(row):
+                self._run("save_key", rowmap.key_bindings(row))
             case actions.AddJob(row, spec):
                 self._add_job(row, spec)
             case actions.SaveJob(row):
@@ -196,7 +198,7 @@ class Store:
     def _add_job(self, row: JobRow, spec: JobSpec) -> None:
         columns = (row.seq, row.job_id, row.engine_id, row.status, row.priority, rowmap.to_json(spec))
         more = (rowmap.to_json(row.image_ids), row.attempts, row.crashes, "[]", row.created_at_ms)
-        models = (rowmap.to_json(row.models), row.checkpoint, row.names_checkpoint)
+        models = (rowmap.to_json(row.models), row.checkpoint, row.names_checkpoint, row.key_id)
         self._run("add_job", (*columns, *more, *models))
 
     def _save_job(self, row: JobRow) -> None:

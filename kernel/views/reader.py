@@ -26,6 +26,7 @@ FILES: Final = (
     "blobs.sql",
     "events.sql",
     "counts.sql",
+    "keys.sql",
 )
 BUSY_TIMEOUT_MS: Final = 5_000
 MOST_IDLE: Final = 4
@@ -43,6 +44,7 @@ JSON_COLUMNS: Final = frozenset(
         "image_ids",
         "warnings",
         "absent",
+        "limits",
     }
 )
 """Columns with JSON text, which is decoded before the row is converted."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kernel.protocol import rows
 from kernel.protocol.enums import EngineState, JobState
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, KeyId, ModelId
 from kernel.protocol.specs import JobSpec
 
 
@@ -54,6 +54,8 @@ class JobRow(Struct, frozen=True, kw_only=True):
     finished_at_ms: int | None
     checkpoint: ModelId | None = None
     """Of the engine that it was given to last; None, if it was not given to any."""
+    key_id: KeyId | None = None
+    """The API key that it was submitted with; None: without one."""
 
 
 class ImageRow(rows.ImageRow, frozen=True, kw_only=True):

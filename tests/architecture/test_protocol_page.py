@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from kernel.protocol import (
+    api_keys,
     client,
     codec,
     enums,
@@ -33,6 +34,7 @@ MODULES: Final = {
     "ingredients": model_refs,
     "memory": memory,
     "join": join,
+    "api_keys": api_keys,
     "errors": errors,
     "status": status,
 }

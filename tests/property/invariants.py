@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from kernel.core import actions, due
 from kernel.core.actions import Action, Save
 from kernel.core.admission import reconcile
@@ -13,6 +15,7 @@ from kernel.core.state.tables import OPEN_JOB_STATES, WorkerState
 from kernel.core.state.world import Engine, Job, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.api_keys import KeyIssued
 from kernel.protocol.enums import EngineState, JobState, Phase, WorkerRole
 from kernel.protocol.errors import InputsLost
 from kernel.protocol.rows import JobRow
@@ -62,6 +65,8 @@ def check_action(world: Simulation, action: Action) -> None:
             assert (int(epoch), int(number)) > max(world.seen_workers, default=(0, 0))
         case actions.Reply(message=client.JobAccepted() as reply):
             assert reply.job_id in database.jobs or reply in [r.reply for r in database.replies.values()]
+        case actions.Reply(message=KeyIssued() as reply):
+            assert replace(reply, text=None) in [stored.reply for stored in database.replies.values()]
         case actions.Reply(message=client.ModelAccepted() | client.EngineAccepted() | client.Done() as reply):
             assert reply in [stored.reply for stored in database.replies.values()]
         case actions.Order(worker_id, wire.ImageStored() as order):
@@ -149,6 +154,7 @@ def _blobs_are_whole(simulation: Simulation, world: World) -> None:
 def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: World) -> None:
     database = simulation.database
     assert world.models == database.models
+    assert world.keys == database.keys
     assert {engine_id: engine.row for engine_id, engine in world.engines.items()} == database.engines
     open_rows = {row.job_id: row for row in database.jobs.values() if row.status in OPEN_JOB_STATES}
     assert {job_id: job.row for job_id, job in world.jobs.items()} == open_rows

@@ -16,12 +16,13 @@ from kernel.core.events import (
     WatchAsked,
 )
 from kernel.protocol import client
-from kernel.protocol.enums import ControlType, GoneReason, InputKind, Phase, Variant, WorkerRole
+from kernel.protocol.api_keys import ChangeKey, RevokeKey, RotateKey
+from kernel.protocol.enums import ControlType, GoneReason, InputKind, Phase, Role, Variant, WorkerRole
 from kernel.protocol.ids import EngineId
 from kernel.protocol.model_refs import LoraUse
 from tests.property.processes import Process
 from tests.property.simulation import CRAMPED, FULL, GOODBYE, TIGHT, WITH_BLOB, Crash, Simulation
-from tests.unit.core.samples import CHECKPOINT, register, spec, submit
+from tests.unit.core.samples import CHECKPOINT, create_key, register, spec, submit
 from tests.unit.core.story import CORRELATION
 
 which = st.integers(0, 7)
@@ -141,6 +142,35 @@ class AnyWorld(RuleBasedStateMachine):
         engine_id = pick(self.world.database.engines, number)
         more = {} if is_bare else {"loras": (LoraUse(model_id="lora"),), "vae": "vae"}
         self.world.command(submit(engine_id, inputs=inputs, **more))
+
+    @rule(
+        name=st.sampled_from(["alice", "bob"]),
+        role=st.sampled_from([*Role]),
+        life_s=st.sampled_from([None, 9.0]),
+    )
+    def person_creates_a_key(self, name, role, life_s):
+        self.world.command(create_key(name, role, expires_in_s=life_s))
+
+    @precondition(lambda self: self.world.database.keys)
+    @rule(number=which, kind=st.sampled_from(["change", "rotate", "revoke"]), weight=st.integers(1, 3))
+    def person_turns_to_a_key(self, number, kind, weight):
+        key_id = pick(self.world.database.keys, number)
+        match kind:
+            case "change":
+                self.world.command(ChangeKey(key_id=key_id, weight=weight))
+            case "rotate":
+                self.world.command(RotateKey(key_id=key_id))
+            case "revoke":
+                self.world.command(RevokeKey(key_id=key_id))
+
+    @precondition(lambda self: self.world.database.engines and self.world.database.keys)
+    @rule(
+        number=which, key=which, jobs=st.integers(1, 3), inputs=st.sampled_from([(), (InputKind.REFERENCE,)])
+    )
+    def jobs_of_a_key_arrive(self, number, key, jobs, inputs):
+        for _ in range(jobs):
+            ask = submit(pick(self.world.database.engines, number), inputs=inputs)
+            self.world.command(replace(ask, key_id=pick(self.world.database.keys, key)))
 
     @rule(is_named=st.booleans(), inputs=st.sampled_from([(), (InputKind.REFERENCE,)]))
     def job_without_an_engine_arrives(self, is_named, inputs):

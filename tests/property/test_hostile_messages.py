@@ -13,7 +13,7 @@ from kernel.protocol.enums import ModelState, WorkerRole
 from kernel.protocol.errors import InternalError
 from kernel.protocol.ids import ModelId
 from tests.property.small_manager import CORRELATION, SmallManager
-from tests.unit.core.samples import fingerprint, register, spec, submit
+from tests.unit.core.samples import create_key, fingerprint, register, spec, submit
 from tests.unit.protocol.examples import MESSAGES
 
 PLAIN: dict[str, client.Ask] = {
@@ -71,7 +71,7 @@ SCALARS = {
     "no UTF-8": msgspec.Raw(b"\xa2\xff\xfe"),
     "an array without an end": msgspec.Raw(b"\xdd\xff\xff\xff\xff"),
     "too deep": msgspec.Raw(b"\x91" * 3_000 + b"\xc0"),
-    **{f"the id of {name}": name for name in ("model", "engine", "job", "image", "other")},
+    **{f"the id of {name}": name for name in ("model", "engine", "job", "image", "other", "key")},
 }
 VALUES = (
     SCALARS
@@ -107,6 +107,7 @@ def with_work():
     worker = manager.newest(WorkerRole.ENGINE)
     manager.say(worker, wire.EngineReady(engine_id=ids["engine"], device="cpu", memory_bytes=1, capacity=1))
     accepted = [manager.tell(submit(ids["engine"], width_px=64, height_px=64, count=2)) for _ in range(3)]
+    ids["key"] = manager.tell(create_key("bob")).key_id
     ids["job"], ids["image"] = accepted[0].job_id, accepted[0].image_ids[1]
     return manager, ids, {"fetch": fetcher, "scan": scanner, "engine": worker}
 

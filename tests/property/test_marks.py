@@ -9,13 +9,14 @@ from msgspec.structs import replace
 from kernel.core.events import NO_FACTS, Asked, Peer, Reported, WatchAsked
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.api_keys import RevokeKey, RotateKey
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import ModelId
 from kernel.protocol.specs import JobRequest
 from tests.property.small_manager import CORRELATION, DEVICES
 from tests.property.test_hostile_messages import with_work
 from tests.unit.core.counting_ids import CountingIds
-from tests.unit.core.samples import image, register, spec, submit
+from tests.unit.core.samples import create_key, image, register, spec, submit
 
 CORE = "/kernel/core/"
 HARMLESS = {"now", "devices", "looked_at_s", "id_source", "limits"}
@@ -92,6 +93,9 @@ def events():
         "claim": client.ClaimDownload(image_id="image"),
         "finish": client.FinishDownload(image_id="image", ticket="0.x", whole=True),
         "prune": client.PruneImages(older_than_s=1.0),
+        "create a key": create_key(),
+        "rotate a key": RotateKey(key_id=ids["key"]),
+        "revoke a key": RevokeKey(key_id=ids["key"]),
         "invite": client.InviteWorker(engine_id=engine_id),
         "shutdown": client.Shutdown(now=True),
     }

@@ -1,6 +1,5 @@
 """`spoon engines`: create, edit, start, stop and delete engines."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,10 +22,9 @@ from api.cli.options import (
     json_option,
     limit_option,
     out_option,
-    refuse_taken,
     yes_option,
 )
-from api.cli.output import print_json, print_table, print_thing
+from api.cli.output import print_json, print_table, print_thing, write_secret
 from kernel.protocol.client import InviteWorker, WorkerInvited
 from kernel.protocol.enums import EngineState, WorkerRole
 from kernel.protocol.errors import BadMessage
@@ -326,7 +324,7 @@ def invite(
         click.echo(ticket, nl=False)
         click.echo(soon, err=True)
     else:
-        _write_secret(file, ticket)
+        write_secret(file, ticket)
         click.echo(f"saved {file}; {soon}")
 
 
@@ -342,15 +340,6 @@ def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: P
         file_roots=tuple(str(root) for root in roots),
         detectors_folder=str(detectors_folder),
     )
-
-
-def _write_secret(file: Path, data: bytes) -> None:
-    """Create a file that only its owner can ever read. Raises: Conflict, if it exists without --force."""
-    refuse_taken(file)
-    file.unlink(missing_ok=True)
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
 
 
 def _say(answer: bytes, as_json: bool) -> None:

@@ -45,6 +45,8 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         SpoonError: 500,
         # Errors in the request.
         http.Malformed: 400,
+        errors.NotAuthenticated: 401,
+        errors.KeyNotAllowed: 403,
         http.ForbiddenHost: 403,
         http.ForbiddenOrigin: 403,
         errors.NotFound: 404,

@@ -8,6 +8,7 @@ from kernel.core.commands import (
     engine_commands,
     engine_edits,
     job_commands,
+    key_commands,
     model_commands,
     queue_commands,
     submissions,
@@ -18,6 +19,7 @@ from kernel.core.images import downloads
 from kernel.core.state.world import World
 from kernel.core.validation import message_bounds
 from kernel.protocol import client
+from kernel.protocol.api_keys import ChangeKey, CreateKey, RevokeKey, RotateKey
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
 from kernel.protocol.refusals import refusal_of
@@ -37,6 +39,7 @@ _Setup = (
     | client.PauseQueue
     | client.ResumeQueue
 )
+_Keys = CreateKey | ChangeKey | RotateKey | RevokeKey
 
 
 def asked(world: World, event: Asked) -> None:
@@ -82,8 +85,8 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
             return None
         case ask:
             reply = _change(world, event, ask)
-    saved = actions.SaveReply(event.key, event.digest, reply, world.now.unix_ms)
-    world.act(saved)
+    stored = key_commands.without_secret(reply)
+    world.act(actions.SaveReply(event.key, event.digest, stored, world.now.unix_ms))
     return reply
 
 
@@ -106,6 +109,8 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             return downloads.prune(world, ask, event.facts)
         case client.DeleteImage() | client.DeleteImages() | client.EditImage():
             return _change_images(world, ask, event.facts)
+        case CreateKey() | ChangeKey() | RotateKey() | RevokeKey():
+            return _change_keys(world, ask)
         case client.Shutdown():
             manager_lifecycle.stop(world, is_now=ask.now)
             return client.Done()
@@ -153,5 +158,19 @@ def _change_images(
             return downloads.delete_all(world, ask, facts)
         case client.EditImage():
             return downloads.edit(world, ask, facts)
+        case _:
+            assert_never(ask)
+
+
+def _change_keys(world: World, ask: _Keys) -> client.SingleReply:
+    match ask:
+        case CreateKey():
+            return key_commands.create(world, ask)
+        case ChangeKey():
+            return key_commands.change(world, ask)
+        case RotateKey():
+            return key_commands.rotate(world, ask)
+        case RevokeKey():
+            return key_commands.revoke(world, ask)
         case _:
             assert_never(ask)

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from kernel.core.admission import reconcile
-from kernel.core.commands import engine_choice, job_defaults
+from kernel.core.commands import engine_choice, job_defaults, key_commands
 from kernel.core.events import NO_FACTS, Facts
 from kernel.core.lifecycle import jobs
 from kernel.core.state import blobs, transitions
@@ -37,7 +37,8 @@ def submit(world: World, ask: client.SubmitJob, facts: Facts) -> client.SingleRe
     be.
 
     Raises: EngineNotFound; InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase;
-    NotEnoughMemory; NotInstalled; QueueFull; DiskFull; ShuttingDown.
+    NotEnoughMemory; NotInstalled; QueueFull; DiskFull; ShuttingDown; KeyUnknown, KeyExpired, KeyRevoked,
+    KeyNotAllowed.
     """
     engine, spec = check(world, ask, facts)
     if ask.validate_only:
@@ -51,6 +52,7 @@ def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple
 
     Raises: as `submit`.
     """
+    key_commands.check_may_submit(world, ask.key_id)
     engine = engine_choice.choose(world, ask)
     spec = job_defaults.resolve(world, ask.request, engine.row)
     _check_detectors(engine, spec, facts.absent_detectors)
@@ -120,6 +122,7 @@ def enqueue(
         models=model_ids_of(spec),
         give_up_after_s=spec.give_up_after_s,
         names_checkpoint=ask.checkpoint is not None,
+        key_id=ask.key_id,
     )
     transitions.add_job(world, row, spec, blobs.rows(world, row.job_id, spec.inputs, files))
     engine.queue.put(row.job_id, row.priority, row.seq)

@@ -35,6 +35,7 @@ def restore(world: World, snapshot: Snapshot) -> None:
     world.models = {row.model_id: row for row in snapshot.models}
     world.scanned_files = {row.path: row for row in snapshot.scanned_files}
     world.scan.row = snapshot.scan
+    world.keys = {row.key_id: row for row in snapshot.keys}
     for row in snapshot.engines:
         world.engines[row.engine_id] = Engine(row)
         if row.name is not None:

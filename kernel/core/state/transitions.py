@@ -14,9 +14,10 @@ from kernel.core import actions, due
 from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES, check_move
 from kernel.core.state.world import Engine, Job, World
 from kernel.protocol import client
+from kernel.protocol.api_keys import key_state
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, EngineState, GoneReason, JobState, ModelState
 from kernel.protocol.ids import EventSeq, ImageId, JobId
-from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 
@@ -223,3 +224,11 @@ def restore_image(world: World, image_id: ImageId) -> None:
     """Mark a lost image as present: its file is back."""
     world.act(actions.RestoreImage(image_id))
     change(world, ChangeKind.IMAGE, image_id, "stored")
+
+
+def save_key(world: World, row: KeyRow) -> None:
+    """Save an API key, new or changed."""
+    world.act(actions.SaveKey(row))
+    world.keys[row.key_id] = row
+    state = key_state(row.expires_at_ms, row.revoked_at_ms, world.now.unix_ms)
+    change(world, ChangeKind.KEY, row.key_id, state)

@@ -29,12 +29,13 @@ from kernel.protocol.ids import (
     EventSeq,
     ImageId,
     JobId,
+    KeyId,
     Lease,
     ModelId,
     Ticket,
     WorkerId,
 )
-from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow, ScannedFile, ScanRow
+from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow, ScannedFile, ScanRow
 
 
 @dataclass(slots=True)
@@ -263,6 +264,8 @@ class World:
     """Lost images whose files are back; emptied when the start has recorded them."""
     models_absent: frozenset[ModelId] = frozenset()
     """Models whose files are missing; emptied when the start has recorded them."""
+    keys: dict[KeyId, KeyRow] = field(default_factory=dict)
+    """The API keys, also those that have expired or were revoked."""
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     unwritten: set[ImageId | BlobId] = field(default_factory=set)

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Final
 
 from kernel.protocol import client
+from kernel.protocol.api_keys import ChangeKey, CreateKey
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.model_refs import Preparation
@@ -55,6 +56,8 @@ def check(ask: client.Ask) -> None:
         case client.CreateEngine(spec=spec) | client.EditEngine(spec=spec):
             _check_line("name", spec.name)
             _check_options(spec.scheduler_config)
+        case CreateKey(name=name) | ChangeKey(name=name):
+            _check_line("name", name)
         case _:
             pass
 

@@ -44,6 +44,14 @@ ON CONFLICT (engine_id) DO UPDATE SET
     waits_since_ms = excluded.waits_since_ms, failing_since_ms = excluded.failing_since_ms,
     retry_at_ms = excluded.retry_at_ms, paused_since_ms = excluded.paused_since_ms;
 
+-- save_key: an API key, new or changed
+INSERT INTO api_key (key_id, name, role, digest, created_at_ms, issued_at_ms, weight, limits, expires_at_ms, revoked_at_ms)
+VALUES (:key_id, :name, :role, :digest, :created_at_ms, :issued_at_ms, :weight, :limits, :expires_at_ms, :revoked_at_ms)
+ON CONFLICT (key_id) DO UPDATE SET
+    name = excluded.name, role = excluded.role, digest = excluded.digest, issued_at_ms = excluded.issued_at_ms,
+    weight = excluded.weight, limits = excluded.limits, expires_at_ms = excluded.expires_at_ms,
+    revoked_at_ms = excluded.revoked_at_ms;
+
 -- trash_images_of_engine: the files of an engine's images that are still there
 INSERT OR IGNORE INTO trash (file_name, since_ms)
 SELECT 'images/' || file_name, :at_ms FROM image WHERE engine_id = :engine_id AND gone_reason IS NULL;
@@ -79,8 +87,8 @@ DELETE FROM engine WHERE engine_id = ?;
 
 -- add_job: a new job
 INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes, warnings,
-                 created_at_ms, models, checkpoint, names_checkpoint)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                 created_at_ms, models, checkpoint, names_checkpoint, key_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- save_job: what can change of a job
 UPDATE job SET status = ?, priority = ?, attempts = ?, crashes = ?, error_code = ?, error = ?, warnings = ?,
@@ -174,7 +182,7 @@ FROM image WHERE image_id = ?;
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
-       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint
+       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id
 FROM job WHERE job_id = ?;
 
 -- job_spec: what a job asks for
@@ -201,11 +209,15 @@ SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, 
        waits_since_ms, failing_since_ms, retry_at_ms, paused_since_ms
 FROM engine ORDER BY engine_id;
 
+-- keys: every API key
+SELECT key_id, name, role, digest, created_at_ms, issued_at_ms, weight, limits, expires_at_ms, revoked_at_ms
+FROM api_key ORDER BY key_id;
+
 -- open_jobs: the jobs of one status, without their specs, in the order of arrival
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
-       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint
+       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id
 FROM job WHERE status = ? ORDER BY seq;
 
 -- stored_positions: which pictures of open jobs are there already

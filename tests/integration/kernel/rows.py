@@ -4,6 +4,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from kernel.protocol.api_keys import KeyLimits
 from kernel.protocol.enums import (
     EngineState,
     ImageFileType,
@@ -11,12 +12,13 @@ from kernel.protocol.enums import (
     ModelBase,
     ModelState,
     ModelType,
+    Role,
     Scheduler,
     Variant,
 )
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ids import EngineId, ImageId, JobId, KeyId, ModelId
 from kernel.protocol.model_refs import Preparation
-from kernel.protocol.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.rows import EngineRow, ImageRow, JobRow, KeyRow, ModelRow
 from kernel.protocol.specs import EngineSpec, JobSpec
 
 NOW_MS: Final = 1_700_000_000_000
@@ -164,3 +166,26 @@ LIMITED_IMAGE: Final = ImageRow(
     checkpoint=CHECKPOINT,
 )
 FREE_IMAGE: Final = replace(LIMITED_IMAGE, download_limit=None, expires_at_ms=None, seed=2**32 - 1)
+
+FULL_KEY: Final = KeyRow(
+    key_id=KeyId("key-1"),
+    name="alice",
+    role=Role.VIEWER,
+    digest="ef" * 32,
+    created_at_ms=NOW_MS,
+    issued_at_ms=NOW_MS + 1,
+    weight=7,
+    limits=KeyLimits(
+        max_waiting_jobs=1, max_running_jobs=2, max_images_a_day=3, max_pixels=4, max_pixels_a_day=5
+    ),
+    expires_at_ms=NOW_MS + 2,
+    revoked_at_ms=NOW_MS + 3,
+)
+BARE_KEY: Final = KeyRow(
+    key_id=KeyId("key-1"),
+    name="",
+    role=Role.ADMIN,
+    digest="",
+    created_at_ms=0,
+    issued_at_ms=0,
+)

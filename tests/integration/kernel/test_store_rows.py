@@ -8,6 +8,7 @@ from kernel.core import actions
 from kernel.core.actions import Folder
 from kernel.core.events import StoredReply
 from kernel.protocol import client
+from kernel.protocol.api_keys import KeyIssued
 from kernel.protocol.enums import (
     ChangeKind,
     EngineState,
@@ -18,8 +19,8 @@ from kernel.protocol.enums import (
     Variant,
 )
 from kernel.protocol.errors import FieldProblem
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, Ticket, WorkerId
-from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, KeyId, Ticket, WorkerId
+from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow
 from kernel.protocol.specs import JobRequest, JobSpec
 from kernel.protocol.status import DeviceStatus, Status
 from kernel.shell.state_reader import StateReader
@@ -27,12 +28,14 @@ from kernel.shell.storage_audit import ImageFiles
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import (
     BARE_ENGINE,
+    BARE_KEY,
     BARE_MODEL,
     CHECKPOINT,
     ENDED_JOB,
     ENGINE,
     FREE_IMAGE,
     FULL_ENGINE,
+    FULL_KEY,
     FULL_MODEL,
     IMAGE,
     JOB,
@@ -52,6 +55,7 @@ REPLIES: list[client.BrokerReply] = [
     client.JobValid(engine_id=ENGINE),
     client.Done(),
     client.DownloadGranted(ticket=Ticket("t"), file_name="f", is_limited=True),
+    KeyIssued(key_id=KeyId("k"), expires_at_ms=1),
     client.WorkerInvited(
         worker_id=WorkerId("w1-1"),
         endpoint="e",
@@ -115,6 +119,19 @@ def test_an_engines_state_can_change_and_be_forgotten(store: Store, state_reader
     closed = replace(FULL_ENGINE, status=EngineState.CLOSED, device=None, memory_bytes=None, error=None)
     saved(store, actions.SaveEngine(FULL_ENGINE), actions.SaveEngine(closed))
     assert snapshot(state_reader).engines == (closed,)
+
+
+@pytest.mark.parametrize("row", [FULL_KEY, BARE_KEY], ids=["full", "bare"])
+def test_a_key_comes_back_as_it_was_saved(store: Store, state_reader: StateReader, row: KeyRow) -> None:
+    saved(store, actions.SaveKey(replace(BARE_KEY, name="before")), actions.SaveKey(row))
+    found = snapshot(state_reader).keys
+    assert found == (replace(row, created_at_ms=BARE_KEY.created_at_ms),), "what cannot change stays"
+
+
+def test_an_open_job_comes_back_with_its_key(store: Store, state_reader: StateReader) -> None:
+    row = replace(WAITING_JOB, key_id=FULL_KEY.key_id)
+    saved(store, actions.AddJob(row, SPEC))
+    assert snapshot(state_reader).open_jobs == (row,)
 
 
 def test_an_open_job_comes_back_with_its_spec(store: Store, state_reader: StateReader) -> None:

@@ -14,13 +14,14 @@ from kernel.core.events import Facts, Snapshot, StoredReply
 from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES
 from kernel.protocol import client
 from kernel.protocol.enums import BlobKind, GoneReason, ModelState
-from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, KeyId, ModelId
 from kernel.protocol.rows import (
     BlobRow,
     ChangeRow,
     EngineRow,
     ImageRow,
     JobRow,
+    KeyRow,
     ModelRow,
     ScannedFile,
     ScanRow,
@@ -40,6 +41,7 @@ class Database:
     specs: dict[JobId, JobSpec] = field(default_factory=dict)
     images: dict[ImageId, ImageRow] = field(default_factory=dict)
     blobs: dict[BlobId, BlobRow] = field(default_factory=dict)
+    keys: dict[KeyId, KeyRow] = field(default_factory=dict)
     replies: dict[str, StoredReply] = field(default_factory=dict)
     changes: list[ChangeRow] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
@@ -73,6 +75,7 @@ class Database:
             paused_since_ms=self.paused_since_ms,
             scanned_files=tuple(self.scanned_files.values()),
             scan=self.scan,
+            keys=tuple(self.keys.values()),
         )
 
     def blob_kinds(self, job_id: JobId) -> frozenset[BlobKind]:
@@ -109,6 +112,10 @@ class Database:
                 self.edits.append(save)
             case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob():
                 self._apply_blob(save)
+            case actions.SaveKey(row):
+                self.keys[row.key_id] = row
+                names = [key.name for key in self.keys.values() if key.revoked_at_ms is None]
+                assert len(names) == len(set(names)), "names of keys that are in use are unique"
             case actions.SavePause(since_ms):
                 self.paused_since_ms = since_ms
             case actions.SaveScannedFile(row):

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from kernel.core.events import DeviceFact
 from kernel.protocol import client
+from kernel.protocol.api_keys import CreateKey
 from kernel.protocol.enums import (
     ControlType,
     InputKind,
@@ -11,6 +12,7 @@ from kernel.protocol.enums import (
     ModelPart,
     ModelState,
     ModelType,
+    Role,
     Scheduler,
 )
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
@@ -87,6 +89,11 @@ def submit(engine_id: EngineId, priority: int = 0, **fields: object) -> client.S
     request = JobRequest(**fields)  # type: ignore[arg-type]
     files = tuple(input_file(kind) for kind in request.inputs)
     return client.SubmitJob(engine_id=engine_id, priority=priority, request=request, files=files)
+
+
+def create_key(name: str = "alice", role: Role = Role.USER, **fields: object) -> CreateKey:
+    """The wish for an API key."""
+    return CreateKey(name=name, role=role, **fields)  # type: ignore[arg-type]
 
 
 def input_file(kind: InputKind) -> InputFile:

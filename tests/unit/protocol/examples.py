@@ -7,6 +7,7 @@ import msgspec
 from msgspec import structs
 
 from kernel.protocol import client, worker
+from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyIssued, KeyLimits, RevokeKey, RotateKey
 from kernel.protocol.enums import (
     ChangeKind,
     Compilation,
@@ -27,6 +28,7 @@ from kernel.protocol.enums import (
     ModelType,
     Phase,
     PromptTechnique,
+    Role,
     Scheduler,
     Stage,
     Variant,
@@ -34,7 +36,18 @@ from kernel.protocol.enums import (
     WorkerRole,
 )
 from kernel.protocol.errors import FieldProblem
-from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
+from kernel.protocol.ids import (
+    EngineId,
+    Epoch,
+    EventSeq,
+    ImageId,
+    JobId,
+    KeyId,
+    Lease,
+    ModelId,
+    Ticket,
+    WorkerId,
+)
 from kernel.protocol.memory import (
     MemoryProfile,
     MemoryShortage,
@@ -58,7 +71,7 @@ from kernel.protocol.status import ApiLife, DeviceStatus, Status
 
 MODEL, ENGINE, JOB = ModelId("m-1"), EngineId("e-1"), JobId("j-1")
 IMAGE, WORKER, TICKET = ImageId("i-1"), WorkerId("w7-1"), Ticket("t-1")
-LEASE = Lease(7 << 32 | 1)
+LEASE, KEY = Lease(7 << 32 | 1), KeyId("k-1")
 SHA256 = "5" * 64
 
 _CONFIG: dict[str, bool | int | float | str] = {"use_karras_sigmas": True, "timestep_spacing": "trailing"}
@@ -247,7 +260,29 @@ _ASKS: tuple[client.Ask, ...] = (
         ),
         priority=5,
         validate_only=True,
+        key_id=KEY,
     ),
+    CreateKey(
+        name="alice",
+        role=Role.USER,
+        expires_in_s=86_400.0,
+        weight=2,
+        limits=KeyLimits(
+            max_waiting_jobs=1, max_running_jobs=2, max_images_a_day=3, max_pixels=4, max_pixels_a_day=5
+        ),
+    ),
+    ChangeKey(
+        key_id=KEY,
+        name="al",
+        role=Role.ADMIN,
+        weight=3,
+        fields=("max_pixels",),
+        limits=KeyLimits(
+            max_waiting_jobs=1, max_running_jobs=2, max_images_a_day=3, max_pixels=4, max_pixels_a_day=5
+        ),
+    ),
+    RotateKey(key_id=KEY, expires_in_s=86_400.0),
+    RevokeKey(key_id=KEY),
     client.EditJob(job_id=JOB, priority=5),
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
@@ -307,6 +342,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     client.ImagesPruned(images=3, size_bytes=12_345, has_more=True, missing=1, missing_files=("i-1.png",)),
     client.ModelsPruned(models=2, size_bytes=4_265_380_512),
     client.DownloadGranted(ticket=TICKET, file_name="i-1.png", is_limited=True),
+    KeyIssued(key_id=KEY, expires_at_ms=86_400_000, text="spoon_1_2"),
     client.WorkerInvited(
         worker_id=WORKER,
         endpoint="tcp://192.0.2.1:7871",

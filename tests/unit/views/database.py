@@ -57,6 +57,22 @@ class SampleDatabase:
             | values,
         )
 
+    def add_key(self, key_id: str, name: str, role: str = "user", **values: Any) -> None:
+        self._insert(
+            "api_key",
+            {
+                "key_id": key_id,
+                "name": name,
+                "role": role,
+                "digest": "0" * 64,
+                "created_at_ms": 1_000,
+                "issued_at_ms": 1_000,
+                "weight": 1,
+                "limits": '{"max_pixels": 9}',
+            }
+            | values,
+        )
+
     def add_scan(self, **values: Any) -> None:
         counts = dict.fromkeys(("files", "to_read", "read", "added", "changed", "moved", "gone"), 0)
         self._insert("scan", {"one": 1, "began_at_ms": 1_000, "absent": "[]"} | counts | values)

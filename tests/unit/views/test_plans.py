@@ -25,6 +25,7 @@ PRUNING: Final = (
 )  # fmt: skip
 STORE: Final = {name: load_queries("kernel.shell", "store.sql")[name] for name in PRUNING}
 FEW: Final = (
+    "api_key",
     "CONSTANT ROW",
     "wanted VIRTUAL TABLE",
     "tag VIRTUAL TABLE",
@@ -44,6 +45,7 @@ FEW: Final = (
 WALKED: Final = {"oldest_images": "along the index image_by_age, from its beginning as far as the limit goes"}
 SORTED: Final = {
     "blobs_of": "the files of the jobs of one page",
+    "key_named": "API keys",
     "count_engines": "engines",
     "count_models": "models",
     "count_jobs": "counts",
@@ -80,7 +82,7 @@ def test_a_query_scans_no_table_that_grows_and_sorts_no_more_than_a_few_rows(
         "high",
     )
     search = ("engine", "lora", "kind", "first", "last", "created_after_ms", "created_before_ms")
-    ids = ("engine_id", "job_id", "image_id", "model_id")
+    ids = ("engine_id", "job_id", "image_id", "model_id", "key_id", "key")
     values = dict.fromkeys((*names, *more, *search, *ids)) if ":" in sql else (None,) * _places(sql)
     plan = [row[3] for row in database.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert plan

@@ -1,0 +1,114 @@
+"""API keys: their text and digest, their limits, whether they are valid, and the messages about them.
+
+A key is `spoon_ID_SECRET`: its public id without the dashes, by which it is looked up, and 256 random bits,
+all in hexadecimal digits. So its digest is a plain SHA-256: a slow hash protects passwords, which can be
+guessed, and this cannot (adr/0058). The prefix is for programs that look for secrets in files.
+"""
+
+import hashlib
+import hmac
+import re
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from kernel.protocol.enums import KeyState, Role
+from kernel.protocol.ids import MAX_INTEGER, KeyId
+from kernel.protocol.values import LifeS, Name
+
+PREFIX: Final = "spoon"
+_UUID: Final = "".join(f"([0-9a-f]{{{digits}}})" for digits in (8, 4, 4, 4, 12))
+_FORM: Final = re.compile(rf"{PREFIX}_{_UUID}_[0-9a-f]{{64}}")
+
+Weight = Annotated[int, Meta(ge=1, le=1_000)]
+"""The share of the turns that a key's waiting jobs get, beside those of other keys."""
+AtMost = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+
+
+class KeyLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one key; None: only those of the server."""
+
+    max_waiting_jobs: AtMost | None = None
+    max_running_jobs: AtMost | None = None
+    max_images_a_day: AtMost | None = None
+    max_pixels: AtMost | None = None
+    """Of one image: width x height."""
+    max_pixels_a_day: AtMost | None = None
+    """Of all its images together."""
+
+
+class CreateKey(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Create an API key. Its secret is in the first reply alone."""
+
+    name: Name
+    role: Role
+    expires_in_s: LifeS | None = None
+    """None: it does not expire."""
+    weight: Weight = 1
+    limits: KeyLimits | None = None
+
+
+class ChangeKey(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Change an API key that is not revoked; None leaves a value as it is."""
+
+    key_id: KeyId
+    name: Name | None = None
+    role: Role | None = None
+    weight: Weight | None = None
+    fields: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    """The names of the limits to change; of the others `limits` says nothing."""
+    limits: KeyLimits | None = None
+
+
+class RotateKey(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Replace the secret of an API key that is not revoked. The old one is invalid from then on."""
+
+    key_id: KeyId
+    expires_in_s: LifeS | None = None
+    """None: the new one lives as long as the old one was to live."""
+
+
+class RevokeKey(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Make an API key invalid, for good. Its jobs and images stay."""
+
+    key_id: KeyId
+
+
+class KeyIssued(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An API key was created, or has a new secret."""
+
+    key_id: KeyId
+    expires_at_ms: int | None = None
+    text: str | None = None
+    """The key. It is secret, and the Manager does not store it: None, if the command was sent again."""
+
+
+def key_text(key_id: KeyId, secret: str) -> str:
+    """The key as its holder keeps it. Secret."""
+    return f"{PREFIX}_{key_id.replace('-', '')}_{secret}"
+
+
+def key_id_in(text: str) -> KeyId | None:
+    """The public id in what may be a key; None, if it cannot be one."""
+    found = _FORM.fullmatch(text)
+    return None if found is None else KeyId("-".join(found.groups()))
+
+
+def digest_of(text: str) -> str:
+    """The digest that is stored of a key: 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_digest_of(digest: str, text: str) -> bool:
+    """True if the digest is that of the text; takes the same time wherever they differ."""
+    return hmac.compare_digest(digest, digest_of(text))
+
+
+def key_state(expires_at_ms: int | None, revoked_at_ms: int | None, now_ms: int) -> KeyState:
+    """Whether a key is valid now."""
+    if revoked_at_ms is not None:
+        return KeyState.REVOKED
+    if expires_at_ms is not None and expires_at_ms <= now_ms:
+        return KeyState.EXPIRED
+    return KeyState.ACTIVE
