@@ -6,6 +6,13 @@ from typing import Final
 import falcon
 import msgspec
 
+from api.http.compat.image_files import ImageFiles
+from api.http.compat.job_end import JobEnd
+from api.http.compat.openai.image_stream import ImageStreams
+from api.http.compat.openai.images import Answering, OpenAiImageRoutes
+from api.http.compat.openai.linked_images import LinkedImages
+from api.http.compat.openai.models import ModelsForBoth
+from api.http.compat.openai.signed_links import SignedLinks
 from api.http.contract import problems
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.deferral import Deferral
@@ -34,12 +41,14 @@ from api.http.resources.pruning import Pruning
 from api.http.resources.queue import Queue
 from api.http.resources.system import System
 from api.http.resources.waiting import Waiting
-from api.http.routes import Resources, routes
+from api.http.routes import OpenAi, Resources, routes
 from api.hub import Hub
 from api.port import BusPort
 from conf.settings import Settings
 from kernel.views.reader import Reader
 
+LINKS_KEY: Final = "links.key"
+"""The file of the secret of signed links, beside the keys of the bus."""
 BODIES_BYTES: Final = 64 << 20
 """The memory of all bodies with images."""
 
@@ -73,6 +82,16 @@ def _resources(
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
     origins = Origins(reader, settings.blobs.folder, now_ms)
     sending = JobSending(bus, reader, JobReader(server, slots, bodies, origins))
+    download = Download(bus, reader, settings.images.folder, now_ms)
+    files = ImageFiles(bus, settings.images.folder)
+    answering = Answering(
+        reader=reader,
+        end=JobEnd(reader, waiting),
+        streams=ImageStreams(reader, hub, streams, files),
+        files=files,
+        links=SignedLinks(settings.bus_folder / LINKS_KEY),
+        now_ms=now_ms,
+    )
     models, own = Models(bus, reader, hub, waiting, upload_limits(settings)), settings.models
     return Resources(
         models=models,
@@ -85,9 +104,25 @@ def _resources(
         images=Images(bus, reader, now_ms),
         pruning=Pruning(bus, reader, now_ms),
         image_sources=ImageSources(reader, settings.blobs.folder, now_ms),
-        download=Download(bus, reader, settings.images.folder, now_ms),
+        download=download,
         system=System(bus, reader, server),
         events=Events(reader, hub, streams),
         metrics=Metrics(Figures(bus, reader, streams, waits)),
         documents=Documents(),
+        openai=_openai(settings, reader, sending, models, download, answering),
+    )
+
+
+def _openai(
+    settings: Settings,
+    reader: Reader,
+    sending: JobSending,
+    models: Models,
+    download: Download,
+    answering: Answering,
+) -> OpenAi:
+    return OpenAi(
+        models=ModelsForBoth(models, reader),
+        images=OpenAiImageRoutes(settings, reader, sending, answering),
+        linked=LinkedImages(download, answering.links, answering.now_ms),
     )

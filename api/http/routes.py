@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
+from api.http.compat.openai.answers import OpenAiImages
+from api.http.compat.openai.image_stream import OPENAI_EVENTS
+from api.http.compat.openai.images import OpenAiImageRoutes
+from api.http.compat.openai.linked_images import LinkedImages, LinkQuery
+from api.http.compat.openai.models import ModelList, ModelsForBoth, OpenAiModel
+from api.http.compat.openai.request_fields import OpenAiEdit, OpenAiGeneration, OpenAiVariation
 from api.http.contract import engine_input, job_input
 from api.http.contract import engine_types as engine
 from api.http.contract import errors as http
@@ -10,6 +16,7 @@ from api.http.contract import image_types as image
 from api.http.contract import job_types as job
 from api.http.contract import model_types as model
 from api.http.contract.constraints import WaitQuery
+from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
 from api.http.framework.documents import Documents
 from api.http.framework.openapi import ASKING
 from api.http.framework.route import Route
@@ -31,6 +38,15 @@ from kernel.protocol.enums import ImageFileType
 
 
 @dataclass(frozen=True, slots=True)
+class OpenAi:
+    """The routes for OpenAI's clients."""
+
+    models: ModelsForBoth
+    images: OpenAiImageRoutes
+    linked: LinkedImages
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
     """One object for each kind of resource."""
 
@@ -49,6 +65,7 @@ class Resources:
     events: Events
     metrics: Metrics
     documents: Documents
+    openai: OpenAi
 
 
 KEYED: Final = ("Idempotency-Key",)
@@ -64,6 +81,15 @@ NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
 WRONG_MODEL = (e.ModelMissing, e.WrongModelType, e.ModelNotReady, e.WrongModelBase)
 NO_START = (*WRONG_MODEL, e.NotEnoughMemory)
 NO_WAIT = (http.TooManyWaits,)
+NO_IMAGES = (
+    *(e.JobRejected, e.ModelUnreadable, e.EngineFailed, e.WorkerCrashed, e.JobBroke, e.InputsLost),
+    *(e.OutOfMemory, e.DeviceUnavailable, e.ImageGone, e.ImageBusy, http.JobRunning, http.JobCancelled),
+)
+OPENAI = (
+    *(*NO_ENGINE, *NO_JOB, *NO_IMAGE, *NO_START, *NO_WAIT, *NO_IMAGES, e.ModelNotFound, http.InputGone),
+    *(http.TooManyStreams, e.EmptyMask, e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull),
+    e.DiskFull,
+)
 
 
 # fmt: off
@@ -76,8 +102,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("register_model", "POST", "/v1/models", r.models.create, "Register a model",
               {202: model.Model, 201: model.Model, 200: model.Model}, model.ModelInput,
               WaitQuery, (*NO_MODEL, *NO_WAIT, e.NotSupported, e.KeyReused, e.DiskFull), KEYED),
-        Route("list_models", "GET", "/v1/models", r.models.list, "List models",
-              {200: model.ModelPage}, query=model.ModelListQuery),
+        Route("list_models", "GET", "/v1/models", r.openai.models.list, "List models",
+              {200: ModelList}, query=model.ModelListQuery),
         Route("upload_model", "POST", "/v1/models/upload", r.models.upload, "Upload a model",
               {202: model.Model, 201: model.Model, 200: model.Model}, None, WaitQuery,
               (*NO_MODEL, *NO_WAIT, http.TooLarge, e.NotSupported, e.KeyReused, e.DiskFull), KEYED,
@@ -93,8 +119,9 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("list_unusable_files", "GET", "/v1/models/scan/unusable", r.model_folders.list_unusable,
               "List the files in models.folders that cannot be used",
               {200: folders.UnusablePage}, query=folders.UnusableQuery),
-        Route("get_model", "GET", one_model, r.models.show,
-              "Show a model", {200: model.Model}, None, WaitQuery, (*NO_SUCH_MODEL, *NO_WAIT)),
+        Route("get_model", "GET", one_model, r.openai.models.show,
+              "Show a model", {200: model.OneModel | OpenAiModel}, None, WaitQuery,
+              (*NO_SUCH_MODEL, *NO_WAIT)),
         Route("delete_model", "DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
               {204: None}, None, model.ModelDeleteQuery, (*NO_SUCH_MODEL, e.ModelInUse)),
         Route("retry_model", "POST", f"{one_model}/retry", r.models.retry,
@@ -166,6 +193,17 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("read_infotext", "POST", "/v1/infotext", r.infotexts.read,
               "Read how an image was made, as a job",
               {200: infotext.Infotext}, errors=(http.NoInfotext,), media_types=infotext.MEDIA_TYPES),
+        Route("generate_images", "POST", GENERATIONS, r.openai.images.generate,
+              "Make images, as OpenAI's clients ask for it",
+              {200: OpenAiImages}, OpenAiGeneration, None, OPENAI, KEYED, events=OPENAI_EVENTS),
+        Route("edit_images", "POST", EDITS, r.openai.images.edit,
+              "Change an image, as OpenAI's clients ask for it",
+              {200: OpenAiImages}, OpenAiEdit, None, OPENAI, KEYED, files=("image", "mask"),
+              events=OPENAI_EVENTS),
+        Route("vary_images", "POST", VARIATIONS, r.openai.images.vary,
+              "Make images like an image, as OpenAI's clients ask for it",
+              {200: OpenAiImages}, OpenAiVariation, None, OPENAI, KEYED, files=("image",),
+              events=OPENAI_EVENTS),
         Route("list_images", "GET", "/v1/images", r.images.list, "List images",
               {200: image.ImagePage}, query=image.ImageListQuery),
         Route("prune_images", "POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
@@ -179,6 +217,10 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("download_image", "GET", f"{one_image}/download", r.download.show, "Download an image",
               {200: IMAGE, 206: IMAGE, 304: None}, None, None,
               (*NO_IMAGE, e.ImageGone, e.ImageBusy, http.RangeNotSatisfiable, *ASKING), RANGED),
+        Route("download_linked_image", "GET", f"{one_image}/content", r.openai.linked.show,
+              "Download an image by a signed link", {200: IMAGE, 206: IMAGE, 304: None}, None, LinkQuery,
+              (*NO_IMAGE, e.ImageGone, e.ImageBusy, http.BadSignature, http.LinkExpired,
+               http.RangeNotSatisfiable, *ASKING), RANGED),
         Route("download_reference", "GET", f"{one_image}/reference", r.image_sources.show_reference,
               "Download the reference image", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
         Route("download_mask", "GET", f"{one_image}/mask", r.image_sources.show_mask,

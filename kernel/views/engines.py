@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kernel.protocol.enums import EngineState
 from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
-from kernel.views.rows import EngineRow, FailingEngine
+from kernel.views.rows import EngineRow, FailingEngine, JobTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,8 @@ def list_engines(
         },
     )
     return page_of(found, limit, lambda row: row.engine_id)
+
+
+def job_targets(reader: Reader) -> list[JobTarget]:
+    """All engines, then all ready checkpoints, each oldest first: what a job may be for."""
+    return reader.all("job_targets", JobTarget, {})

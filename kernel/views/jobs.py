@@ -87,6 +87,12 @@ def seconds_per_job(reader: Reader, engine_id: EngineId) -> float | None:
     return None if found is None or found.job_ms is None else found.job_ms / 1_000
 
 
+def last_key(reader: Reader, prefix: str, since_ms: int) -> str | None:
+    """The newest idempotency key in ASCII that begins so, of those that were used since then."""
+    found = reader.one("last_key", Found, {"prefix": prefix, "since_ms": since_ms})
+    return None if found is None else found.id
+
+
 def find_blob(reader: Reader, job_id: JobId, kind: BlobKind) -> BlobRow | None:
     """A file of a job; None, if it has none of this kind, or no longer."""
     return reader.one("blob", BlobRow, {"job_id": job_id, "kind": kind})

@@ -35,6 +35,19 @@ class FailingEngine:
     jobs_paused_since_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class JobTarget:
+    """An engine or a ready checkpoint, with the size of the images that it makes by default."""
+
+    id: str
+    name: str | None
+    """None for an engine without a name."""
+    is_engine: int
+    created_at_ms: int
+    width_px: int | None
+    height_px: int | None
+
+
 class JobRow(Struct, frozen=True, kw_only=True):
     """A job. `seq` is its number in the order of arrival."""
 

@@ -1,6 +1,6 @@
 """Errors that only HTTP has; their status codes are in `api.http.contract.problems`."""
 
-from kernel.protocol.errors import NotFound, SpoonError, Unavailable
+from kernel.protocol.errors import Conflict, NotFound, SpoonError, Unavailable
 
 
 class Malformed(SpoonError):
@@ -61,6 +61,30 @@ class InputGone(SpoonError):
     """The file of the image's input has been deleted."""
 
     code = "input_gone"
+
+
+class BadSignature(SpoonError):
+    """The link was changed, or is not one of this server."""
+
+    code = "bad_signature"
+
+
+class LinkExpired(SpoonError):
+    """The link has expired: fetch the image by its id, or make a new one."""
+
+    code = "link_expired"
+
+
+class JobCancelled(Conflict):
+    """The job was cancelled."""
+
+    code = "job_cancelled"
+
+
+class JobRunning(Unavailable):
+    """The job is still running: send the same request again to wait for it, or look at it by its id."""
+
+    code = "job_running"
 
 
 class NoInfotext(SpoonError):

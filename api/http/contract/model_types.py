@@ -1,7 +1,7 @@
 """Models in HTTP requests and responses, and their conversion to and from the bus."""
 
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -25,6 +25,8 @@ from kernel.protocol.sources import (
 from kernel.protocol.values import Name, Sha256, Tags, Uri
 from kernel.views.models import ModelFilter
 
+OWNER: Final = "automatic-spoon"
+"""What OpenAI's clients are told of the owner of every model."""
 _NO_PATH: Final = (
     "is required: https://..., hf://owner/repo, civitai:MODEL@VERSION or file:///...; "
     "it is optional only if name is a Hugging Face repository, owner/repo"
@@ -126,11 +128,28 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class OneModel(Model, frozen=True, kw_only=True):
+    """A model, which clients of OpenAI's API can read, too."""
+
+    id: str
+    """As it was asked for: its id or name."""
+    object: Literal["model"] = "model"
+    created: int
+    """Seconds since 1970 UTC."""
+    owned_by: str = OWNER
+
+
 class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
     """A page of models, newest first; `next` is the cursor of the next page."""
 
     items: tuple[Model, ...]
     next: str | None
+
+
+def one_model_of(model: Model, asked: str) -> OneModel:
+    """A single model as a response."""
+    values = {name: getattr(model, name) for name in Model.__struct_fields__}
+    return OneModel(**values, id=asked, created=int(model.created_at.timestamp()))
 
 
 def check_model(found: ModelInput, faults: ValidationErrors) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from api.http.contract.errors import TooLarge
+from api.http.contract.openai_errors import PATHS as OPENAI_PATHS
 from api.http.contract.request_parsing import MAX_JSON_BYTES
 from api.http.framework.bodies import Body, Budget, Writer
 from api.http.framework.concurrency_limit import ConcurrencyLimit
@@ -14,7 +15,7 @@ from api.http.framework.uploads import UPLOAD_PATH, Receiver, UploadLimits
 
 JOBS_PATH: Final = "/v1/jobs"
 INFOTEXT_PATH: Final = "/v1/infotext"
-_WITH_IMAGES: Final = frozenset({("POST", JOBS_PATH), ("POST", INFOTEXT_PATH)})
+_WITH_IMAGES: Final = frozenset(("POST", path) for path in (JOBS_PATH, INFOTEXT_PATH, *OPENAI_PATHS))
 
 
 class BodyIntake:

@@ -9,6 +9,7 @@ from typing import Final, get_args
 import msgspec
 
 from api.http.contract import errors as http
+from api.http.contract.openai_errors import OpenAiRefusal, is_of_openai, openai_status
 from api.http.contract.problems import CONTENT_TYPE, Problem, status_of
 from api.http.framework.form import CONTENT_TYPE as FORM
 from api.http.framework.route import Content, EventStream, Route
@@ -71,7 +72,7 @@ def _components(table: tuple[Route, ...]) -> dict[str, Json]:
         if route.body is not None and route.files:
             name = _form_name(route.body)
             components[name] = _form(components[route.body.__name__], route.files) | {"title": name}
-        for content in route.ok.values():
+        for content in route.contents:
             if isinstance(content, EventStream):
                 components[content.name] = _event_data(content)
     for name in _with_parts({route.body.__name__ for route in table if route.body is not None}, components):
@@ -96,9 +97,9 @@ def _on_one_line(schema: Json) -> Json:
 
 
 def _types(table: tuple[Route, ...]) -> list[type[msgspec.Struct]]:
-    found: dict[type[msgspec.Struct], None] = {Problem: None}
+    found: dict[type[msgspec.Struct], None] = {Problem: None, OpenAiRefusal: None}
     for route in table:
-        for kind in (route.body, route.form, route.query, *_structs(route.ok.values())):
+        for kind in (route.body, route.form, route.query, *_structs(route.contents)):
             if kind is not None:
                 found[kind] = None
     return list(found)
@@ -294,14 +295,19 @@ def _without_null(schema: Json) -> Json:
 
 
 def _answers(route: Route) -> Json:
-    return {str(status): _answer(status, content) for status, content in route.ok.items()}
+    return {
+        str(status): _answer(status, content, route.events if status == HTTPStatus.OK else None)
+        for status, content in route.ok.items()
+    }
 
 
-def _answer(status: int, content: Content) -> Json:
+def _answer(status: int, *contents: Content) -> Json:
     described: Json = {"description": HTTPStatus(status).phrase}
-    if content is not None:
-        described["content"] = _content(content)
-    return described
+    content: Json = {}
+    for one in contents:
+        if one is not None:
+            content |= _content(one)
+    return {**described, "content": content} if content else described
 
 
 def _content(content: type[msgspec.Struct] | UnionType | EventStream | tuple[str, ...] | str) -> Json:
@@ -321,9 +327,12 @@ def _content(content: type[msgspec.Struct] | UnionType | EventStream | tuple[str
 def _refusals(route: Route) -> Json:
     """The problem documents by status, each with the possible codes, for people and for programs."""
     codes: dict[int, dict[str, None]] = {}
+    is_openai = is_of_openai(route.path)
     for error in _errors_of(route):
-        codes.setdefault(status_of(error), {})[error.code] = None
-    content = {CONTENT_TYPE: {"schema": _reference(Problem)}}
+        status = openai_status(status_of(error)) if is_openai else status_of(error)
+        codes.setdefault(status, {})[error.code] = None
+    shape = {_JSON: OpenAiRefusal} if is_openai else {CONTENT_TYPE: Problem}
+    content = {media_type: {"schema": _reference(kind)} for media_type, kind in shape.items()}
     return {
         str(status): {"description": f"code: {', '.join(names)}", CODES: list(names), "content": content}
         for status, names in sorted(codes.items())

@@ -54,6 +54,13 @@ class Route:
     """The fields of the body that may come as files; then the body may also be a form."""
     media_types: tuple[str, ...] = ()
     """Those of a body that is a file."""
+    events: EventStream | None = None
+    """Its response to those who ask for a stream."""
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """The bodies of all successful responses."""
+        return (*self.ok.values(), self.events)
 
 
 def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[Route, ...]) -> None:

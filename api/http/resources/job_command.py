@@ -108,19 +108,19 @@ class JobSending:
 
     def send(
         self,
-        read: Callable[[], JobSubmission],
+        read: Callable[[], tuple[JobSubmission, str | None]],
         length: int,
         expected: type[Answer],
-        key: str | None,
         *,
         validate_only: bool = False,
     ) -> Answer:
-        """The Manager's reply to a job that is read from a body of this length, in bytes; 0: from none.
+        """The Manager's reply to a job that is read, with its key, from a body of this length in bytes; 0:
+        from none.
 
         Raises: as `read`; the Manager's refusals, with the field names of HTTP.
         """
         with self.body.memory.holding(_weight(length)):
-            submission = read()
+            submission, key = read()
             if not (submission.inherited and submission.inherited.inputs):
                 return self._send(submission, expected, key, validate_only=validate_only)
         with self.body.memory.holding(_weight(length + submission.inherited.size_bytes)):

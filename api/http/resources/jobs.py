@@ -137,9 +137,8 @@ class Jobs:
         if row.status not in _AGAIN:
             raise IllegalMove(_why_not_again(row))
         self._waiting.check_room(wait_s)
-        accepted = self._sending.send(
-            lambda: self._body.again(self._body.origins.of_job(row)), 0, JobAccepted, key
-        )
+        origin = self._body.origins.of_job(row)
+        accepted = self._sending.send(lambda: (self._body.again(origin), key), 0, JobAccepted)
         self._send_accepted(req, resp, accepted, wait_s)
 
     def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
@@ -154,7 +153,7 @@ class Jobs:
             return in_http_words(lambda: answer_in(req.env[OUTCOME], expected))
         length = req.content_length or 0
         return self._sending.send(
-            lambda: self._body.read(req), length, expected, key, validate_only=validate_only
+            lambda: (self._body.read(req), key), length, expected, validate_only=validate_only
         )
 
     def _send_accepted(

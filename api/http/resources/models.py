@@ -15,6 +15,7 @@ from api.http.contract.model_types import (
     check_model,
     filter_of,
     model_of,
+    one_model_of,
     register_model,
 )
 from api.http.contract.request_parsing import BodyReader, QueryReader, find_nothing, read_key, refuse_key
@@ -76,16 +77,25 @@ class Models:
             raise
         self._answer(req, resp, accepted.model_id, wait_s, 201 if accepted.created else 200)
 
-    def list(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def page(self, req: falcon.Request) -> ModelPage:
+        """The page of the list that a request asks for. Raises: InvalidField."""
         query = self._list_query.read(req)
         page = list_models(self._reader, filter_of(query), query.limit, query.after)
         items = tuple(self._shown(row) for row in page.items)
-        send(resp, 200, ModelPage(items=items, next=page.next_after))
+        return ModelPage(items=items, next=page.next_after)
 
     def show(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
         """With `wait`, as soon as it is ready or in error."""
         wait_s, row = self._wait_query.read(req).wait, self.find(model_id)
-        self._answer(req, resp, row.model_id, wait_s, 200, open_status=200)
+
+        def look(resp: falcon.Response, is_last: bool) -> bool:
+            row = self.find(model_id)
+            if row.status is ModelState.DOWNLOADING and not is_last:
+                return False
+            send(resp, 200, one_model_of(self._shown(row), model_id))
+            return True
+
+        self._waiting.answer(req, resp, row.model_id, wait_s, look)
 
     def retry(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
         """202; with `wait` 200 once it is ready or in error again."""
@@ -114,9 +124,8 @@ class Models:
         model_id: ModelId,
         wait_s: float | None,
         status: int,
-        open_status: int = 202,
     ) -> None:
-        """`status`: once there is nothing to wait for; `open_status`: until then."""
+        """`status`: once there is nothing to wait for; until then 202."""
 
         def look(resp: falcon.Response, is_last: bool) -> bool:
             row = self.find(model_id)
@@ -125,7 +134,7 @@ class Models:
                 return False
             if req.method == "POST":
                 resp.location = f"/v1/models/{row.model_id}"
-            send(resp, open_status if is_open else status, self._shown(row))
+            send(resp, 202 if is_open else status, self._shown(row))
             return True
 
         self._waiting.answer(req, resp, model_id, wait_s, look)

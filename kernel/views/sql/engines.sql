@@ -42,3 +42,15 @@ SELECT
     coalesce(nullif((SELECT value FROM meta WHERE name = 'paused_since_ms'), 0), paused_since_ms)
         AS jobs_paused_since_ms
 FROM engine WHERE error_code IS NOT NULL;
+
+-- job_targets: the engines that a job may name, then the ready checkpoints, each oldest first, with the size in pixels
+-- of the images that they make by default
+SELECT
+    engine.engine_id AS id, engine.name, 1 AS is_engine, engine.created_at_ms,
+    coalesce(engine.spec ->> '$.width', model.native_size_px) AS width_px,
+    coalesce(engine.spec ->> '$.height', model.native_size_px) AS height_px
+FROM engine LEFT JOIN model ON model.model_id = engine.spec ->> '$.checkpoint'
+UNION ALL
+SELECT model_id, name, 0, created_at_ms, native_size_px, native_size_px
+FROM model WHERE model_type = 'checkpoint' AND status = 'ready'
+ORDER BY is_engine DESC, created_at_ms, id;

@@ -45,3 +45,8 @@ WITH last AS (
     FROM last
 )
 SELECT avg(max(ms, 0)) AS job_ms FROM alone;
+
+-- last_key: the newest idempotency key of a kind that was used since some time: along the primary key
+SELECT key AS id FROM idempotency
+WHERE key > :prefix AND key < :prefix || '~' AND created_at_ms >= :since_ms
+ORDER BY created_at_ms DESC LIMIT 1;

@@ -15,7 +15,7 @@ from api.http.app import make_app
 from api.http.contract.problems import status_of
 from api.hub import Hub
 from api.port import Answer
-from conf.settings import Images, Models, Settings
+from conf.settings import Bus, Images, Models, Settings
 from kernel.protocol import client
 from kernel.protocol.enums import EngineState, ModelState
 from kernel.protocol.errors import ImageGone, SpoonError
@@ -80,9 +80,13 @@ def sometimes_refused(ask: type[client.ApiAsk], answer: Reaction) -> Reaction:
 
 def settings_in(folder: Path) -> Settings:
     """Everything below one folder, as the Manager prepares it."""
-    for name in ("images", "models/uploads"):
+    for name in ("images", "models/uploads", "bus"):
         (folder / name).mkdir(parents=True)
-    return Settings(images=Images(folder=folder / "images"), models=Models(folder=folder / "models"))
+    return Settings(
+        images=Images(folder=folder / "images"),
+        models=Models(folder=folder / "models"),
+        bus=Bus(folder=folder / "bus"),
+    )
 
 
 class CountingBus(FakeBus):

@@ -5,7 +5,7 @@ import pytest
 
 from api.http.app import make_app
 from api.hub import Hub
-from conf.settings import Blobs, Images, Models, Server, Settings
+from conf.settings import Blobs, Bus, Images, Models, Server, Settings
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus
 from tests.unit.api.stage import NOW_MS, Stage
@@ -16,10 +16,12 @@ from tests.unit.views.database import SampleDatabase
 def stage(tmp_path: Path) -> Iterator[Stage]:
     images = tmp_path / "images"
     images.mkdir()
+    (tmp_path / "bus").mkdir()
     (tmp_path / "models/uploads").mkdir(parents=True)
     settings = Settings(
         images=Images(folder=images, min_free_bytes=0),
         blobs=Blobs(folder=tmp_path / "blobs"),
+        bus=Bus(folder=tmp_path / "bus"),
         server=Server(max_streams=1, allowed_hosts=("studio",)),
         models=Models(folder=tmp_path / "models", folders=(tmp_path / "own",), max_size_bytes=100_000),
     )

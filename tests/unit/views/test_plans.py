@@ -46,6 +46,8 @@ WALKED: Final = {"oldest_images": "along the index image_by_age, from its beginn
 SORTED: Final = {
     "blobs_of": "the files of the jobs of one page",
     "key_named": "API keys",
+    "job_targets": "engines and checkpoints",
+    "last_key": "the tries of one request",
     "count_engines": "engines",
     "count_models": "models",
     "count_jobs": "counts",
@@ -78,6 +80,8 @@ def test_a_query_scans_no_table_that_grows_and_sorts_no_more_than_a_few_rows(
         "stem",
         "file",
         "digest",
+        "prefix",
+        "since_ms",
         "low",
         "high",
     )
