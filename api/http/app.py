@@ -6,6 +6,7 @@ from typing import Final
 import falcon
 import msgspec
 
+from api.http.compat.a1111.assembly import Parts, assemble
 from api.http.compat.image_files import ImageFiles
 from api.http.compat.job_end import JobEnd
 from api.http.compat.openai.image_stream import ImageStreams
@@ -110,6 +111,7 @@ def _resources(
         metrics=Metrics(Figures(bus, reader, streams, waits)),
         documents=Documents(),
         openai=_openai(settings, reader, sending, models, download, answering),
+        a1111=assemble(Parts(settings, bus, reader, hub, sending, waiting, now_ms)),
     )
 
 

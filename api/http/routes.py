@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from api.http.compat.a1111.routes import A1111, a1111_routes
 from api.http.compat.openai.answers import OpenAiImages
 from api.http.compat.openai.image_stream import OPENAI_EVENTS
 from api.http.compat.openai.images import OpenAiImageRoutes
@@ -66,6 +67,7 @@ class Resources:
     metrics: Metrics
     documents: Documents
     openai: OpenAi
+    a1111: A1111
 
 
 KEYED: Final = ("Idempotency-Key",)
@@ -249,5 +251,6 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {200: "application/json"}),
         Route("redirect_to_docs", "GET", "/", r.documents.redirect, "Redirect to /docs", {307: None}),
         Route("get_docs", "GET", "/docs", r.documents.show_docs, "API reference page", {200: "text/html"}),
+        *a1111_routes(r.a1111),
     )
 # fmt: on

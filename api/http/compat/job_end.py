@@ -32,13 +32,14 @@ Answer = Callable[[falcon.Response, JobRow], None]
 class JobEnd:
     """Answers with what has become of a job."""
 
-    def __init__(self, reader: Reader, waiting: Waiting) -> None:
+    def __init__(self, reader: Reader, waiting: Waiting, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
         self._reader = reader
         self._waiting = waiting
 
     def check_room(self) -> None:
         """Check, before a job is submitted, that its request may wait. Raises: TooManyWaits."""
-        self._waiting.check_room(PATIENCE_S)
+        self._waiting.check_room(self._patience_s)
 
     def answer(self, req: falcon.Request, resp: falcon.Response, job_id: JobId, answer: Answer) -> None:
         """Have a job answered that has ended.
@@ -55,7 +56,7 @@ class JobEnd:
             answer(resp, row)
             return True
 
-        self._waiting.answer(req, resp, job_id, PATIENCE_S, look)
+        self._waiting.answer(req, resp, job_id, self._patience_s, look)
 
     def find(self, job_id: JobId) -> JobRow:
         """The job. Raises: JobNotFound, if it has been deleted."""

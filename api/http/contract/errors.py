@@ -111,6 +111,18 @@ class UnsupportedMediaType(SpoonError):
     code = "unsupported_media_type"
 
 
+class SamplerNotFound(NotFound):
+    """Sampler not found."""
+
+    code = "sampler_not_found"
+
+
+class InitImageNotFound(NotFound):
+    """Init image not found."""
+
+    code = "init_image_not_found"
+
+
 class RangeNotSatisfiable(SpoonError):
     """The requested range is beyond the end of the file."""
 

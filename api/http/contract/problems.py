@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from api.http.contract import errors as http
+from api.http.contract.a1111_errors import a1111_error, is_of_a1111
 from api.http.contract.json_text import cut
 from api.http.contract.openai_errors import (
     OpenAiError,
@@ -155,6 +156,9 @@ def document_of(error: SpoonError, request_id: str, path: str, status: int | Non
         status = openai_status(problem.status)
         refusal = OpenAiRefusal(error=_for_openai(problem, status))
         return Document(status, falcon.MEDIA_JSON, msgspec.json.encode(refusal))
+    if is_of_a1111(path):
+        found = a1111_error(problem.code, problem.detail, problem.fields)
+        return Document(problem.status, falcon.MEDIA_JSON, msgspec.json.encode(found))
     if is_for_both(path):
         problem = msgspec.structs.replace(problem, error=_for_openai(problem, problem.status))
     return Document(problem.status, CONTENT_TYPE, msgspec.json.encode(problem))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from api.http.contract.a1111_errors import WITH_IMAGES as A1111_PATHS
 from api.http.contract.errors import TooLarge
 from api.http.contract.openai_errors import PATHS as OPENAI_PATHS
 from api.http.contract.request_parsing import MAX_JSON_BYTES
@@ -15,7 +16,9 @@ from api.http.framework.uploads import UPLOAD_PATH, Receiver, UploadLimits
 
 JOBS_PATH: Final = "/v1/jobs"
 INFOTEXT_PATH: Final = "/v1/infotext"
-_WITH_IMAGES: Final = frozenset(("POST", path) for path in (JOBS_PATH, INFOTEXT_PATH, *OPENAI_PATHS))
+_WITH_IMAGES: Final = frozenset(
+    ("POST", path) for path in (JOBS_PATH, INFOTEXT_PATH, *OPENAI_PATHS, *A1111_PATHS)
+)
 
 
 class BodyIntake:

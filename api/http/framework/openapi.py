@@ -9,10 +9,11 @@ from typing import Final, get_args
 import msgspec
 
 from api.http.contract import errors as http
+from api.http.contract.a1111_errors import A1111Error, is_of_a1111
 from api.http.contract.openai_errors import OpenAiRefusal, is_of_openai, openai_status
 from api.http.contract.problems import CONTENT_TYPE, Problem, status_of
 from api.http.framework.form import CONTENT_TYPE as FORM
-from api.http.framework.route import Content, EventStream, Route
+from api.http.framework.route import Content, EventStream, ListOf, Route
 from api.http.framework.sse import CONTENT_TYPE as STREAM
 from kernel.protocol import enums, errors
 from kernel.protocol.errors import SpoonError
@@ -97,7 +98,7 @@ def _on_one_line(schema: Json) -> Json:
 
 
 def _types(table: tuple[Route, ...]) -> list[type[msgspec.Struct]]:
-    found: dict[type[msgspec.Struct], None] = {Problem: None, OpenAiRefusal: None}
+    found: dict[type[msgspec.Struct], None] = dict.fromkeys((Problem, OpenAiRefusal, A1111Error))
     for route in table:
         for kind in (route.body, route.form, route.query, *_structs(route.contents)):
             if kind is not None:
@@ -201,6 +202,8 @@ def _structs(contents: Iterable[Content]) -> list[type[msgspec.Struct]]:
     for content in contents:
         if isinstance(content, UnionType):
             found.extend(get_args(content))
+        elif isinstance(content, ListOf):
+            found.append(content.kind)
         elif isinstance(content, EventStream):
             found.extend(content.data.values())
         elif isinstance(content, type):
@@ -310,7 +313,9 @@ def _answer(status: int, *contents: Content) -> Json:
     return {**described, "content": content} if content else described
 
 
-def _content(content: type[msgspec.Struct] | UnionType | EventStream | tuple[str, ...] | str) -> Json:
+def _content(
+    content: type[msgspec.Struct] | UnionType | ListOf | EventStream | tuple[str, ...] | str,
+) -> Json:
     match content:
         case str():
             return {content: {"schema": {"type": "object" if content == _JSON else "string"}}}
@@ -318,6 +323,8 @@ def _content(content: type[msgspec.Struct] | UnionType | EventStream | tuple[str
             return {media_type: {"schema": _FILE} for media_type in content}
         case EventStream():
             return {STREAM: {"schema": {"$ref": f"{_SCHEMAS}{content.name}"}}}
+        case ListOf():
+            return {_JSON: {"schema": {"type": "array", "items": _reference(content.kind)}}}
         case UnionType():
             return {_JSON: {"schema": {"anyOf": [_reference(kind) for kind in get_args(content)]}}}
         case _:
@@ -331,7 +338,9 @@ def _refusals(route: Route) -> Json:
     for error in _errors_of(route):
         status = openai_status(status_of(error)) if is_openai else status_of(error)
         codes.setdefault(status, {})[error.code] = None
-    shape = {_JSON: OpenAiRefusal} if is_openai else {CONTENT_TYPE: Problem}
+    shape: dict[str, type[msgspec.Struct]] = {CONTENT_TYPE: Problem}
+    if is_openai or is_of_a1111(route.path):
+        shape = {_JSON: OpenAiRefusal if is_openai else A1111Error}
     content = {media_type: {"schema": _reference(kind)} for media_type, kind in shape.items()}
     return {
         str(status): {"description": f"code: {', '.join(names)}", CODES: list(names), "content": content}

@@ -26,8 +26,16 @@ class EventStream:
     """The type of an event's data, by the event's name."""
 
 
-Content = type[msgspec.Struct] | UnionType | EventStream | tuple[str, ...] | str | None
-"""The body of a response: JSON of one or several types, events, one of several media types, or none."""
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """JSON of a list without an object around it, as other tools have them."""
+
+    kind: type[msgspec.Struct]
+
+
+Content = type[msgspec.Struct] | UnionType | ListOf | EventStream | tuple[str, ...] | str | None
+"""The body of a response: JSON of one or several types, a list of one, events, one of several media types, or
+none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class Route:
     """The fields of the body that may come as files; then the body may also be a form."""
     media_types: tuple[str, ...] = ()
     """Those of a body that is a file."""
+    is_lenient: bool = False
+    """Whether parameters and a body that it does not take are for it to tell of, rather than refused."""
     events: EventStream | None = None
     """Its response to those who ask for a stream."""
 
@@ -89,9 +99,9 @@ def _refusing(route: Route, no_query: QueryReader[NoInput]) -> Responder:
         if RESUMED in req.env:
             req.env[RESUMED](resp)
             return
-        if route.ok and route.query is None:
+        if route.ok and route.query is None and not route.is_lenient:
             no_query.read(req)
-        if route.ok and not has_body:
+        if route.ok and not has_body and not route.is_lenient:
             refuse_body(req)
         route.run(req, resp, **{name: value.replace(SLASH, "/") for name, value in variables.items()})
 

@@ -84,6 +84,16 @@ def read_a1111(text: str) -> ParsedInfotext:
     return found
 
 
+def fields_of(text: str) -> dict[str, str]:
+    """The prompts and the pairs of an infotext, by A1111's names of them."""
+    prompt, negative, pairs = _parts_of(text)
+    found = {"Prompt": prompt, "Negative prompt": negative}
+    for name, value in _pairs(pairs):
+        size = _SIZE.fullmatch(value)
+        found |= {name: value} if size is None else {f"{name}-1": size[1], f"{name}-2": size[2]}
+    return found
+
+
 def _parts_of(text: str) -> tuple[str, str, str]:
     """The prompt, the negative prompt, and the pairs."""
     lines = text.replace("\r\n", "\n").strip().split("\n")

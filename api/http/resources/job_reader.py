@@ -57,7 +57,7 @@ class JobReader:
         self._limits = limits
         self.memory = memory
         self.origins = origins
-        self._looking = MemoryLimiter(ONE, slots, "too many input images at once")
+        self.looking = MemoryLimiter(ONE, slots, "too many input images at once")
         self._json = BodyReader(
             JobInput,
             LATER_FIELDS,
@@ -164,7 +164,7 @@ class JobReader:
         if len(data) > MAX_BLOB_BYTES:
             problem = f"an image must have at most {MAX_BLOB_BYTES} bytes"
             raise TooLarge(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
-        with self._looking.holding(ONE):
+        with self.looking.holding(ONE):
             fault = fault_of(data, most_pixels(self._limits.max_pixels))
         if fault is not None:
             faults.wrong(field, fault)
@@ -178,7 +178,7 @@ class JobReader:
             return
         mode, faults = found.mask_mode or MaskMode.LUMINANCE, ValidationErrors()
         is_cut = found.inpaint_area is InpaintArea.MASKED
-        with self._looking.holding(ONE):
+        with self.looking.holding(ONE):
             size = upright_size(images[InputKind.REFERENCE])
             for kind in (InputKind.MASK, InputKind.POSE) if is_cut else (InputKind.MASK,):
                 if kind in images and (fault := fault_of_size(upright_size(images[kind]), size, kind)):

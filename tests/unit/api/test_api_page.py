@@ -1,4 +1,4 @@
-"""docs/api.md names every route, every field and every code, with its status."""
+"""docs/api.md, and docs/a1111.md for the routes of A1111's clients, name every route, field and code."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,8 @@ from api.http.contract.problems import status_of
 from kernel.protocol.errors import all_errors
 from tests.unit.api.stage import Stage
 
-PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "a1111.md"))
 CODE = set(re.findall(r"`([^`\n]+)`", PAGE))
 UNSEEN = {"already_running", "bad_configuration"}
 
