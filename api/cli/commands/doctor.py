@@ -20,8 +20,9 @@ from kernel.protocol.errors import SpoonError
 def doctor(context: click.Context, as_json: bool) -> None:
     """Check the installation and say how to fix what is missing.
 
-    Checks Python, packages, SQLite, background removal, control-map detectors, folders, disk space, the port,
-    socket paths, GPUs, and whether the server is running. The exit code is 1 if a requirement is not met.
+    Checks the program's own files, Python, packages, SQLite, background removal, control-map detectors,
+    folders, disk space, the port, socket paths, GPUs, and whether the server is running. The exit code is 1
+    if a requirement is not met.
 
     \b
     Examples:
@@ -60,9 +61,11 @@ def _sum_of(found: Sequence[CheckResult]) -> str:
 def _results(invocation: Invocation, settings: Settings) -> Iterator[CheckResult]:
     from api.cli.installation.features import features
     from api.cli.installation.machine import machine
+    from api.cli.installation.own_files import own_files
     from api.cli.installation.software import software
 
     are_workers_local = settings.bus.workers_endpoint is None
+    yield own_files()
     yield from software(are_workers_local)
     if are_workers_local:
         yield from features(settings.detectors_folder)
