@@ -335,7 +335,7 @@ def test_its_user_is_made_and_owns_the_folders(tmp_path: Path) -> None:
     assert f"Creating user '{user}'" in output
     lines = [line.split() for line in folders.read_text(encoding="utf-8").splitlines() if line[:1] == "d"]
     assert lines == [
-        ["d", "/etc/automatic-spoon", "0750", "root", directive("Group")],
+        ["d", "/etc/automatic-spoon", "0755", "root", "root"],
         ["d", str(DATA), "0700", user, directive("Group")],
     ]
 
