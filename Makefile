@@ -1,10 +1,16 @@
-# Each target sets up what it needs. VENV=folder uses another environment, PYTHON=python3.12 another Python;
-# TESTERS=4 runs the tests in four processes.
+# Each target sets up what it needs. VENV=folder uses another environment, PYTHON=python3.12 another Python (then
+# the environment is made anew); EXTRAS=worker,pose takes other sets of setup.cfg (cpu or cuda follows the machine
+# unless it is named), TORCH_INDEX= the ordinary build of torch also where there is no GPU; TESTERS=4 runs the tests
+# in four processes.
 
 VENV ?= .venv
-PYTHON ?= python3
+PYTHON ?= $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python,python3)
+EXTRAS ?= worker
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# Returns at once if the environment has the sets, and adds what is missing if not.
+BUILD := $(PYTHON) -m environments.build $(VENV) --torch-index='$(TORCH_INDEX)' --sets
+TESTED := worker,pose,faces,training,dev
 TYPESCRIPT := tests/acceptance/typescript
 NODE_STAMP := $(TYPESCRIPT)/node_modules/.package-lock.json
 BENCHES := bus accept overhead core idle start load same engine memory
@@ -19,20 +25,24 @@ KEEP_COMPILED := PYTHONDONTWRITEBYTECODE=
 SIDE_BY_SIDE := -n $(TESTERS) --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench clean
+.PHONY: help venv dev demo test check lowest newest bench lock sizes clean python
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-venv: $(STAMP) ## Set up the environment in .venv (another folder: VENV=folder)
+venv: python ## Set up the server in .venv (another folder: VENV=folder; more: EXTRAS=worker,pose,faces)
+	@$(BUILD) $(EXTRAS)
 
-demo: $(STAMP) ## Start a server, draw one picture to demo.png, stop the server
+dev: python ## Add to it what tests, checks and benchmarks need
+	@$(BUILD) $(EXTRAS),$(TESTED)
+
+demo: venv ## Start a server, draw one picture to demo.png, stop the server
 	@$(BIN)/python examples/demo.py
 
-test: $(STAMP) $(NODE_STAMP) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
+test: dev $(NODE_STAMP) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
 	$(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
-check: $(STAMP) ## Check format, lint, types, layers, generated docs; then run the tests
+check: dev ## Check format, lint, types, layers, generated docs; then run the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -40,26 +50,34 @@ check: $(STAMP) ## Check format, lint, types, layers, generated docs; then run t
 	$(BIN)/python -m docs.generate --check
 	@$(MAKE) --no-print-directory test
 
-bench: $(STAMP) ## Measure the figures: a table and a line of JSON each
+lowest: python ## Run the core's unit tests with the oldest packages that setup.cfg allows
+newest: python ## Run them with the newest ones
+lowest newest:
+	rm -rf $(VENV)-$@
+	$(PYTHON) -m venv $(VENV)-$@
+	$(VENV)-$@/bin/python -m pip install --quiet --disable-pip-version-check \
+	  $(if $(filter lowest,$@),-c constraints/lowest.txt) -e '.[test]'
+	$(ONE_THREAD) $(KEEP_COMPILED) $(VENV)-$@/bin/python -m pytest -q $(SIDE_BY_SIDE) tests/unit
+	rm -rf $(VENV)-$@
+
+bench: dev ## Measure the figures: a table and a line of JSON each
 	@set -e; for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
 
+lock: dev ## Pin in constraints/ what setup.cfg asks for (newer versions: UPGRADE=name,..., or UPGRADE=all)
+	$(BIN)/python -m environments.lock --upgrade='$(UPGRADE)'
+
+sizes: dev ## Measure the environments: size and time of each set
+	$(BIN)/python -m environments.measure --torch-index='$(TORCH_INDEX)'
+
 clean: ## Remove the environment and everything that was made
-	rm -rf $(VENV) $(TYPESCRIPT)/node_modules build dist *.egg-info demo.png .coverage
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(TYPESCRIPT)/node_modules build dist *.egg-info demo.png .coverage
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
-# Written last, so that an installation that broke off is done again; renewed when the versions change.
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there)."; \
 	  echo "Name another one: make PYTHON=python3.12"; exit 1; }
-	@echo "Setting up $(VENV): about 7 GB on the disk, and some minutes in which pip says nothing ..."
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
-	  -c constraints.txt -e '.[worker,pose,dev,training]'
-	@# pip would compile with one core. What does not compile is a template, or for another Python.
-	@$(BIN)/python -m compileall -q -j 0 $(VENV) >/dev/null || true
-	@touch $@
 
 # Without Node or a registry the test of the TypeScript client is skipped, and says so.
 $(NODE_STAMP): $(TYPESCRIPT)/package-lock.json

@@ -297,7 +297,7 @@ def test_the_shape_follows_the_map(image_server: ImageServer, control: str) -> N
 
 
 def test_a_face_in_a_photograph_leads_a_picture(image_server: ImageServer) -> None:
-    pytest.importorskip("mediapipe", reason="the extra pose is not here")
+    pytest.importorskip("mediapipe", reason="the extra faces is not here")
     astronaut = png(Image.fromarray(skimage.data.astronaut()))
     asked = {"engine": "led", "prompt": "orange shape on a green background", "seed": 1}
     led = image_server.draw({"pose_image_blob": astronaut}, **asked)

@@ -263,7 +263,7 @@ def test_the_edges_of_a_photograph_lead_and_can_be_had(image_server: ImageServer
 def test_two_control_nets_work_at_once_each_with_its_strength_and_its_part_of_the_steps(
     image_server: ImageServer,
 ) -> None:
-    pytest.importorskip("mediapipe", reason="the extra pose is not here")
+    pytest.importorskip("mediapipe", reason="the extra faces is not here")
 
     def led(*types: str, **fields: object) -> Drawn:
         return image_server.draw({"pose_image_blob": ASTRONAUT}, type_pose=types, steps=4, **fields)

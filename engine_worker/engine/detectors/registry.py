@@ -136,7 +136,7 @@ def find_faces(image: Image.Image) -> Image.Image:
 
     The network is part of the package. Raises: NotInstalled.
     """
-    with late_import("mediapipe", "pose"):
+    with late_import("mediapipe", "faces"):
         import mediapipe  # noqa: F401 - controlnet_aux does without it, and breaks only when it is called
         from controlnet_aux import MediapipeFaceDetector
 

@@ -25,9 +25,8 @@ pytestmark = pytest.mark.torch
 
 CPU = torch.device("cpu")
 
-needs_pose = pytest.mark.skipif(
-    find_spec("mediapipe") is None or find_spec("controlnet_aux") is None, reason="the extra pose is not here"
-)
+needs_pose = pytest.mark.skipif(find_spec("controlnet_aux") is None, reason="the extra pose is not here")
+needs_faces = pytest.mark.skipif(find_spec("mediapipe") is None, reason="the extra faces is not here")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def drawn(control_type: ControlType, picture: Image.Image, folder: Path | None =
         )
 
 
-@needs_pose
+@needs_faces
 def test_mediapipe_draws_the_face_where_it_is(astronaut: Image.Image) -> None:
     rows, columns = np.nonzero(drawn(ControlType.MEDIAPIPE, astronaut) > 60)
     assert len(rows) > 200
@@ -97,12 +96,12 @@ def test_mediapipe_draws_the_face_where_it_is(astronaut: Image.Image) -> None:
     assert 165 < bottom < 195
 
 
-@needs_pose
+@needs_faces
 def test_mediapipe_finds_a_face_also_for_a_small_picture(astronaut: Image.Image) -> None:
     assert (drawn(ControlType.MEDIAPIPE, astronaut, px=64) > 25).any()
 
 
-@needs_pose
+@needs_faces
 def test_a_photograph_without_a_face_is_refused(astronaut: Image.Image) -> None:
     with pytest.raises(JobRejected, match="mediapipe detector found nothing in the pose image: show a face"):
         drawn(ControlType.MEDIAPIPE, astronaut.crop((0, 350, 160, 510)))

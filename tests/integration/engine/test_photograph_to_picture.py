@@ -24,7 +24,7 @@ from kernel.protocol.specs import JobOrder
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.skipif(find_spec("mediapipe") is None, reason="the extra pose is not here"),
+    pytest.mark.skipif(find_spec("mediapipe") is None, reason="the extra faces is not here"),
 ]
 
 TYPES = (ControlType.MEDIAPIPE, ControlType.CANNY)
