@@ -137,10 +137,11 @@ def test_the_doctor_finds_what_another_package_has_overwritten_and_its_command_m
     assert found["verdict"] == "missing"
     assert found["found"].startswith("kernel/__init__.py is also a file of kernel 9.9")
     remedy = re.fullmatch(
-        r"pip uninstall --yes kernel && pip install (\S.*) --force-reinstall --no-deps", found["remedy"]
+        r"(\S+ -m pip) uninstall --yes kernel && \1 install --force-reinstall --no-deps '(.*)'",
+        found["remedy"],
     )
     assert remedy is not None
-    assert built.wheel.as_uri() in remedy[1]
+    assert built.wheel.as_uri() in remedy[2]
     pip(environment, "uninstall", "kernel")
     pip(environment, "install", "--force-reinstall", built.wheel)
     assert own_files(spoon, tmp_path)["verdict"] == "ok"

@@ -40,12 +40,21 @@ def doctor(context: click.Context, as_json: bool) -> None:
             [(one.verdict, one.subject, one.found) for one in found],
             is_wrapped=True,
         )
-        for one in sorted(found, key=lambda one: one.verdict is Verdict.MISSING):
-            if one.remedy:
-                click.echo(f"{one.subject}: {one.remedy}")
+        for remedy, subjects in remedies(found).items():
+            click.echo(f"{', '.join(subjects)}: {remedy}")
         click.echo(_sum_of(found))
     is_missing = any(one.verdict is Verdict.MISSING for one in found)
     context.exit(ExitCode.FAILURE if is_missing else ExitCode.OK)
+
+
+def remedies(found: Sequence[CheckResult]) -> dict[str, list[str]]:
+    """What each remedy is for; those of requirements come last, where they are seen."""
+    remedies: dict[str, list[str]] = {}
+    for is_missing in (False, True):
+        for one in found:
+            if one.remedy and (one.verdict is Verdict.MISSING) is is_missing:
+                remedies.setdefault(one.remedy, []).append(one.subject)
+    return remedies
 
 
 def _sum_of(found: Sequence[CheckResult]) -> str:

@@ -5,53 +5,58 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.software import install_command
+from api.cli.installation.driver import Runtime, runtime
+from api.cli.installation.origin import install_command, right_sets
 from kernel.protocol.detectors import DETECTOR_FILES, DetectorFiles
 
-_RUNTIMES: Final = ("onnxruntime-gpu", "onnxruntime")
-_POSE_PACKAGES: Final = ("controlnet-aux", "mediapipe")
+_RUNTIMES: Final = {Runtime.CUDA: "onnxruntime-gpu", Runtime.CPU: "onnxruntime"}
+_POSE, _FACES = "controlnet-aux", "mediapipe"
 _FIRST_WITHOUT_MEDIAPIPE: Final = (3, 13)
 _IMPORT_TIMEOUT_S: Final = 60.0
 
 
 def features(detectors_folder: Path) -> Iterator[CheckResult]:
     """Checks of optional features. None is ever MISSING: only the jobs that need one fail without it."""
-    installed = {name: _version(name) for name in (*_RUNTIMES, *_POSE_PACKAGES)}
-    yield background_removal(installed)
-    yield opencv(_import_error("cv2"))
-    yield pose_packages(installed, sys.version_info[:2])
+    installed = {name: _version(name) for name in (*_RUNTIMES.values(), _POSE, _FACES)}
+    kind = runtime()
+    yield background_removal(installed, kind)
+    yield opencv(_import_error("cv2"), kind)
+    yield pose_packages(installed, kind)
+    yield face_packages(installed, kind, sys.version_info[:2])
     for files in DETECTOR_FILES.values():
         yield detector(files, detectors_folder / files.control_type)
 
 
-def background_removal(installed: Mapping[str, str | None]) -> CheckResult:
+def background_removal(installed: Mapping[str, str | None], kind: Runtime) -> CheckResult:
     """The ONNX runtime. Its two distributions overwrite each other's files."""
-    found = [f"{name} {installed[name]}" for name in _RUNTIMES if installed.get(name)]
+    found = [f"{name} {installed[name]}" for name in _RUNTIMES.values() if installed.get(name)]
     if len(found) == 1:
         return CheckResult(subject="background removal", verdict=Verdict.OK, found=found[0])
     if found:
+        pip = f"{quote(sys.executable)} -m pip"
         return CheckResult(
             subject="background removal",
             verdict=Verdict.NOTE,
             found=f"{found[0]} and {found[1]} are both installed and overwrite each other",
-            remedy=f"pip uninstall {' '.join(_RUNTIMES)}, then pip install one of them",
+            remedy=f"{pip} uninstall --yes {' '.join(_RUNTIMES.values())} && {pip} install {_RUNTIMES[kind]}",
         )
     return CheckResult(
         subject="background removal",
         verdict=Verdict.NOTE,
-        found="unavailable: onnxruntime is not installed",
-        remedy=f"{install_command('cuda')}, or with [cpu] on a machine without a GPU",
+        found=f"unavailable: {_RUNTIMES[kind]} is not installed",
+        remedy=_command(kind),
     )
 
 
-def opencv(error: str | None) -> CheckResult:
+def opencv(error: str | None, kind: Runtime) -> CheckResult:
     """OpenCV, which the detectors canny and mediapipe need; `error` is the last line of a failed import."""
     if error is None:
         return CheckResult(subject="OpenCV", verdict=Verdict.OK, found="can be imported")
-    remedy = install_command("worker")
+    remedy = _command(kind)
     if "libGL.so" in error:
         remedy = "install the system package libgl1 (Debian, Ubuntu) or mesa-libGL (Fedora)"
     return CheckResult(
@@ -59,24 +64,37 @@ def opencv(error: str | None) -> CheckResult:
     )
 
 
-def pose_packages(installed: Mapping[str, str | None], python: tuple[int, ...]) -> CheckResult:
-    """The packages of the detectors openpose, midas and mediapipe."""
-    absent = [name for name in _POSE_PACKAGES if not installed.get(name)]
-    if not absent:
-        found = ", ".join(f"{name} {installed[name]}" for name in _POSE_PACKAGES)
-        return CheckResult(subject="pose detectors", verdict=Verdict.OK, found=found)
-    if python >= _FIRST_WITHOUT_MEDIAPIPE:
-        remedy = (
-            "run the worker with Python 3.11 or 3.12; no usable mediapipe release supports later versions"
-        )
-    else:
-        remedy = install_command("pose")
+def pose_packages(installed: Mapping[str, str | None], kind: Runtime) -> CheckResult:
+    """The package of the detectors openpose and midas."""
+    if version := installed.get(_POSE):
+        return CheckResult(subject="pose detectors", verdict=Verdict.OK, found=f"{_POSE} {version}")
     return CheckResult(
         subject="pose detectors",
         verdict=Verdict.NOTE,
-        found=f"openpose, midas and mediapipe are unavailable; not installed: {', '.join(absent)}",
+        found=f"openpose and midas are unavailable: {_POSE} is not installed",
+        remedy=_command(kind, "pose"),
+    )
+
+
+def face_packages(installed: Mapping[str, str | None], kind: Runtime, python: tuple[int, ...]) -> CheckResult:
+    """The packages of the detector mediapipe, which draws faces."""
+    absent = [name for name in (_POSE, _FACES) if not installed.get(name)]
+    if not absent:
+        return CheckResult(subject="face detector", verdict=Verdict.OK, found=f"{_FACES} {installed[_FACES]}")
+    remedy = "run the worker with Python 3.11 or 3.12; no usable mediapipe release supports later versions"
+    if python < _FIRST_WITHOUT_MEDIAPIPE:
+        remedy = _command(kind, "faces")
+    return CheckResult(
+        subject="face detector",
+        verdict=Verdict.NOTE,
+        found=f"mediapipe is unavailable; not installed: {', '.join(absent)}",
         remedy=remedy,
     )
+
+
+def _command(kind: Runtime, *more: str) -> str:
+    """The command that installs what engines need on this machine, and more."""
+    return install_command(*right_sets(are_workers_local=True, kind=kind), *more)
 
 
 def detector(files: DetectorFiles, folder: Path) -> CheckResult:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.software import install_command
+from api.cli.installation.origin import Copy
 from kernel.protocol.type_info import analyzed
 
 _NAME: Final = "automatic-spoon"
@@ -47,7 +47,7 @@ def own_files(path: Sequence[str] | None = None) -> CheckResult:
         subject="own files",
         verdict=Verdict.MISSING,
         found=_told(faults, owners),
-        remedy=_remedy(sorted({one.name for one in owners.values()})),
+        remedy=Copy.running().repair(sorted({one.name for one in owners.values()})),
     )
 
 
@@ -91,9 +91,3 @@ def _told(faults: Mapping[str, str], owners: Mapping[str, metadata.Distribution]
 
 def _whose(owner: metadata.Distribution) -> str:
     return f"is also a file of {owner.name} {owner.version}, which needs another environment"
-
-
-def _remedy(rivals: Sequence[str]) -> str:
-    """A rival is removed with the files that it shares with us, so ours are installed after that."""
-    reinstall = f"{install_command(None)} --force-reinstall --no-deps"
-    return f"pip uninstall --yes {' '.join(rivals)} && {reinstall}" if rivals else reinstall

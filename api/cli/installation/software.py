@@ -7,20 +7,16 @@ from configparser import ConfigParser
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
-from shlex import quote
 from typing import Final
 
-import msgspec
-
 from api.cli.installation.diagnosis import CheckResult, Verdict
-from kernel.protocol.type_info import analyzed
+from api.cli.installation.driver import runtime
+from api.cli.installation.origin import CHECKOUT, DISTRIBUTION, install_command, package_sets, right_sets
 from kernel.protocol.version import OLDEST_SQLITE
 
 MIN_PYTHON: Final = (3, 11)
 
-_DISTRIBUTION: Final = "automatic-spoon"
-_SETUP: Final = Path(__file__).parents[3] / "setup.cfg"
+_SETUP: Final = CHECKOUT / "setup.cfg"
 _REQUIREMENT: Final = re.compile(
     r"^([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?[^;]*(?:;.*extra\s*==\s*['\"](\w+)['\"])?"
 )
@@ -39,8 +35,11 @@ def software(are_workers_local: bool) -> Iterator[CheckResult]:
     """Python, SQLite and every package. Packages of workers are optional without local workers."""
     yield python(sys.version_info[:3])
     installed = {one.package: _installed(one.package) for one in floors()}
+    kind = runtime()
+    yield package_sets(are_workers_local, kind, installed)
+    remedy = install_command(*right_sets(are_workers_local, kind))
     for one in floors():
-        yield package(one, installed[one.package], is_needed=one.extra is None or are_workers_local)
+        yield package(one, installed[one.package], are_workers_local, remedy)
     if installed.get("apsw"):
         yield sqlite(_sqlite_version())
     yield sd_embed(find_spec("sd_embed") is not None, _installed("sd_embed"))
@@ -56,16 +55,17 @@ def python(version: Sequence[int]) -> CheckResult:
     )
 
 
-def package(floor: Floor, version: str | None, is_needed: bool) -> CheckResult:
-    """One package of setup.cfg."""
+def package(floor: Floor, version: str | None, are_workers_local: bool, remedy: str) -> CheckResult:
+    """One package of setup.cfg. Where no engines run, nothing is said of how to get those of workers."""
     if version is not None and is_at_least(version, floor.lowest):
         return CheckResult(subject=floor.package, verdict=Verdict.OK, found=version)
+    is_needed = floor.extra is None or are_workers_local
+    found = "not installed" if version is None else f"{version}, but {floor.lowest} or later is required"
     return CheckResult(
         subject=floor.package,
         verdict=Verdict.MISSING if is_needed else Verdict.NOTE,
-        found="not installed" if version is None else f"{version}, but {floor.lowest} or later is required",
-        remedy=install_command(floor.extra)
-        + ("" if is_needed else " (only needed to run engines on this machine)"),
+        found=found if is_needed else f"{found} to run engines on this machine",
+        remedy=remedy if is_needed else None,
     )
 
 
@@ -77,7 +77,7 @@ def sqlite(version: str) -> CheckResult:
         subject="SQLite",
         verdict=Verdict.MISSING,
         found=f"{version}, but {OLDEST_SQLITE} or later is required",
-        remedy="pip install --upgrade apsw",
+        remedy=install_command(),
     )
 
 
@@ -90,33 +90,10 @@ def sd_embed(is_there: bool, version: str | None) -> CheckResult:
     return CheckResult(subject="sd_embed", verdict=Verdict.OK, found=found)
 
 
-def install_command(extra: str | None, setup: Path = _SETUP) -> str:
-    """The command that installs this project with an extra: from its checkout, or from its origin (PEP 610).
-
-    It is on no package index, where its name alone would find nothing, or the package of somebody else.
-    """
-    name = f"[{extra}]" if extra else ""
-    if setup.is_file():
-        folder = setup.parent
-        return f"pip install -c {quote(str(folder / 'constraints.txt'))} -e {quote(f'{folder}{name}')}"
-    try:
-        origin = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json")
-    except metadata.PackageNotFoundError:
-        origin = None
-    source = f" @ {msgspec.json.decode(origin, type=analyzed(_Origin)).url}" if origin else ""
-    return f"pip install {quote(f'{_DISTRIBUTION}{name}{source}')}"
-
-
-class _Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What pip notes of the place that it installed a package from."""
-
-    url: str
-
-
 def floors() -> tuple[Floor, ...]:
     """The requirements in setup.cfg, from the installed metadata or from this checkout."""
     try:
-        requirements = metadata.requires(_DISTRIBUTION) or []
+        requirements = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         requirements = _of_checkout()
     found = [_floor(line) for line in requirements]

@@ -9,22 +9,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from api.cli.commands.doctor import remedies
 from api.cli.installation import machine
-from api.cli.installation.diagnosis import Verdict
-from api.cli.installation.software import (
-    Floor,
-    floors,
-    install_command,
-    is_at_least,
-    package,
-    python,
-    sd_embed,
-    sqlite,
-)
+from api.cli.installation.diagnosis import CheckResult, Verdict
+from api.cli.installation.software import Floor, floors, is_at_least, package, python, sd_embed, sqlite
 from conf.settings import Bus, Database, Images, Models, Server, Settings
 from kernel.protocol.endpoints import API_URL_FILE
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_releases_are_compared_as_numbers() -> None:
@@ -54,15 +44,34 @@ def test_an_old_sqlite_is_not_enough() -> None:
 
 def test_a_package_below_its_floor_is_missing_with_the_way_to_get_it() -> None:
     torch = Floor(package="torch", lowest="2.10", extra="worker")
-    finding = package(torch, "2.9", is_needed=True)
+    finding = package(torch, "2.9", are_workers_local=True, remedy="make venv")
     assert (finding.verdict, finding.found) == (Verdict.MISSING, "2.9, but 2.10 or later is required")
-    assert finding.remedy == f"pip install -c {ROOT}/constraints.txt -e '{ROOT}[worker]'"
-    assert package(torch, "2.14.1", is_needed=True).verdict is Verdict.OK
+    assert finding.remedy == "make venv"
+    assert package(torch, "2.14.1", are_workers_local=True, remedy="make venv").verdict is Verdict.OK
 
 
 def test_a_package_of_workers_is_only_noted_where_workers_run_elsewhere() -> None:
-    finding = package(Floor(package="torch", lowest="2.10", extra="worker"), None, is_needed=False)
-    assert (finding.verdict, finding.found) == (Verdict.NOTE, "not installed")
+    torch, click = (
+        Floor(package=name, lowest="2.10", extra=extra)
+        for name, extra in (("torch", "worker"), ("click", None))
+    )
+    finding = package(torch, None, are_workers_local=False, remedy="make venv")
+    assert (finding.verdict, finding.found) == (Verdict.NOTE, "not installed to run engines on this machine")
+    assert finding.remedy is None
+    assert package(click, None, are_workers_local=False, remedy="make venv").verdict is Verdict.MISSING
+
+
+def test_one_command_for_many_packages_is_printed_once_and_after_what_is_optional() -> None:
+    found = [
+        CheckResult(subject=subject, verdict=verdict, found="", remedy=remedy)
+        for subject, verdict, remedy in (
+            ("torch", Verdict.MISSING, "make venv"),
+            ("faces", Verdict.NOTE, "make more"),
+            ("numpy", Verdict.MISSING, "make venv"),
+            ("click", Verdict.OK, None),
+        )
+    ]
+    assert list(remedies(found).items()) == [("make more", ["faces"]), ("make venv", ["torch", "numpy"])]
 
 
 def test_it_is_said_who_reads_prompts_in_a1111s_syntax() -> None:
@@ -165,18 +174,6 @@ def test_a_port_that_this_server_holds_is_fine(tmp_path: Path) -> None:
 
 def test_a_port_that_nobody_holds_is_fine() -> None:
     assert machine.port(Settings(server=Server(port=0)), is_running=False).verdict is Verdict.OK
-
-
-def test_what_is_installed_from_elsewhere_comes_from_there_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    absent = tmp_path / "setup.cfg"
-    info = tmp_path / "automatic_spoon-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: automatic-spoon\nVersion: 1\n")
-    (info / "direct_url.json").write_text('{"url": "file:///src/spoon.whl", "archive_info": {}}')
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert install_command("cpu", absent) == "pip install 'automatic-spoon[cpu] @ file:///src/spoon.whl'"
 
 
 def test_room_is_looked_for_where_pictures_go_and_where_models_come_to(tmp_path: Path) -> None:

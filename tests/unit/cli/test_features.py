@@ -3,36 +3,49 @@
 from pathlib import Path
 
 from api.cli.installation.diagnosis import Verdict
-from api.cli.installation.features import background_removal, detector, opencv, pose_packages
-from api.cli.installation.software import install_command
+from api.cli.installation.driver import Runtime
+from api.cli.installation.features import background_removal, detector, face_packages, opencv, pose_packages
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.enums import ControlType
 
 
 def test_one_onnx_runtime_is_fine_none_is_off_two_are_a_conflict() -> None:
-    assert background_removal({"onnxruntime-gpu": "1.31.1"}).verdict is Verdict.OK
-    none = background_removal({"onnxruntime-gpu": None, "onnxruntime": None})
-    assert (none.verdict, "[cuda]" in (none.remedy or "")) == (Verdict.NOTE, True)
-    both = background_removal({"onnxruntime-gpu": "1.31.1", "onnxruntime": "1.30.0"})
+    assert background_removal({"onnxruntime-gpu": "1.31.1"}, Runtime.CPU).verdict is Verdict.OK
+    none = background_removal({"onnxruntime-gpu": None, "onnxruntime": None}, Runtime.CPU)
+    assert (none.verdict, none.found) == (Verdict.NOTE, "unavailable: onnxruntime is not installed")
+    both = background_removal({"onnxruntime-gpu": "1.31.1", "onnxruntime": "1.30.0"}, Runtime.CUDA)
     assert (
         both.found
         == "onnxruntime-gpu 1.31.1 and onnxruntime 1.30.0 are both installed and overwrite each other"
     )
+    assert (both.remedy or "").endswith(" -m pip install onnxruntime-gpu")
 
 
 def test_opencv_without_libgl_names_the_package_of_the_system() -> None:
-    assert opencv(None).verdict is Verdict.OK
-    found = opencv("ImportError: libGL.so.1: cannot open shared object file: No such file or directory")
+    assert opencv(None, Runtime.CPU).verdict is Verdict.OK
+    missing = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
+    found = opencv(missing, Runtime.CPU)
     assert (found.verdict, "libgl1" in (found.remedy or "")) == (Verdict.NOTE, True)
-    assert "[worker]'" in (opencv("No module named 'cv2'").remedy or "")
+    assert "cuda,worker" in (opencv("No module named 'cv2'", Runtime.CUDA).remedy or "")
 
 
 def test_missing_pose_packages_are_named_with_the_way_to_get_them() -> None:
+    assert pose_packages({"controlnet-aux": "0.0.10"}, Runtime.CPU).found == "controlnet-aux 0.0.10"
+    absent = pose_packages({"controlnet-aux": None, "mediapipe": None}, Runtime.CPU)
+    assert absent.verdict is Verdict.NOTE
+    assert "cpu,pose,worker" in (absent.remedy or "")
+
+
+def test_faces_need_a_package_of_their_own_which_ends_with_python_3_12() -> None:
     there = {"controlnet-aux": "0.0.10", "mediapipe": "0.10.21"}
-    assert pose_packages(there, (3, 11)).found == "controlnet-aux 0.0.10, mediapipe 0.10.21"
+    assert face_packages(there, Runtime.CPU, (3, 11)).found == "mediapipe 0.10.21"
     absent = there | {"mediapipe": None}
-    assert pose_packages(absent, (3, 12)).remedy == install_command("pose")
-    assert "Python 3.11 or 3.12" in (pose_packages(absent, (3, 13)).remedy or "")
+    assert "cpu,faces,worker" in (face_packages(absent, Runtime.CPU, (3, 12)).remedy or "")
+    late = face_packages(absent, Runtime.CPU, (3, 13))
+    assert (late.found, "Python 3.11 or 3.12" in (late.remedy or "")) == (
+        "mediapipe is unavailable; not installed: mediapipe",
+        True,
+    )
 
 
 def test_the_files_of_a_detector_are_named_until_they_are_there(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.cli.installation.diagnosis import CheckResult, Verdict
+from api.cli.installation.origin import Copy
 from api.cli.installation.own_files import own_files
 
 OURS = {"kernel/__init__.py": b"", "kernel/main.py": b"ours", "api/main.py": b"ours", "conf/keys.py": b"ours"}
@@ -74,8 +75,7 @@ def test_a_file_that_another_distribution_has_replaced_is_told_with_its_name_and
     assert found.verdict is Verdict.MISSING
     told = "kernel/__init__.py is also a file of kernel 1.0, which needs another environment"
     assert found.found == told
-    assert (found.remedy or "").startswith("pip uninstall --yes kernel && pip install ")
-    assert (found.remedy or "").endswith(" --force-reinstall --no-deps")
+    assert found.remedy == Copy.running().repair(["kernel"])
 
 
 def test_a_file_that_another_distribution_lists_but_has_not_changed_is_fine(folder: Path) -> None:
@@ -87,7 +87,7 @@ def test_missing_and_changed_files_are_told_and_many_are_counted(folder: Path) -
     (folder / "api/main.py").unlink()
     (folder / "kernel/main.py").write_bytes(b"mine")
     assert looked(folder).found == "api/main.py is missing; kernel/main.py was changed"
-    assert (looked(folder).remedy or "").endswith(" --force-reinstall --no-deps")
+    assert looked(folder).remedy == Copy.running().repair([])
     for name in ("conf/keys.py", "kernel/__init__.py"):
         (folder / name).unlink()
     assert looked(folder).found.endswith("; kernel/__init__.py is missing; 1 more")
