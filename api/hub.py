@@ -10,7 +10,7 @@ subscriber.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -60,13 +60,21 @@ class Listener(Protocol):
 
 
 class Subscription:
-    """One thread's subscription; a context manager that ends it."""
+    """A reader's subscription; a context manager that ends it."""
 
     def __init__(
-        self, hub: "Hub", ids: tuple[str, ...] | None, *, sees_progress: bool, sees_previews: bool
+        self,
+        hub: "Hub",
+        ids: tuple[str, ...] | None,
+        ring: Callable[[], None],
+        *,
+        sees_progress: bool,
+        sees_previews: bool,
     ) -> None:
+        """`ring` is called by the bus thread whenever there is something to read."""
         self._hub = hub
         self.ids = ids
+        self._ring = ring
         self._sees_progress = sees_progress
         self._sees_previews = sees_previews
         self._unread: SimpleQueue[Notice | _PreviewCame] = SimpleQueue()
@@ -87,7 +95,7 @@ class Subscription:
         return notice
 
     def put(self, notice: Notice) -> None:
-        """Called by the hub. Notices about other ids do not wake the thread.
+        """Called by the hub, with notices about its ids only.
 
         If there are too many notices, the last is read as Reread; Closing is always delivered.
         """
@@ -99,6 +107,7 @@ class Subscription:
             self._is_behind = True
         else:
             self._unread.put(notice)
+        self._ring()
 
     def _sees(self, notice: Notice) -> bool:
         match notice:
@@ -148,12 +157,18 @@ class Hub:
         self._is_closed = False
 
     def subscribe(
-        self, ids: Sequence[str] | None, *, sees_progress: bool = True, sees_previews: bool = False
+        self,
+        ids: Sequence[str] | None,
+        ring: Callable[[], None] = lambda: None,
+        *,
+        sees_progress: bool = True,
+        sees_previews: bool = False,
     ) -> Subscription:
         """Subscribe to these ids, or to everything. Subscribe first, read the database second."""
         subscription = Subscription(
             self,
             None if ids is None else tuple(ids),
+            ring,
             sees_progress=sees_progress,
             sees_previews=sees_previews,
         )

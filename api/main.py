@@ -34,8 +34,9 @@ from kernel.views.reader import Reader
 
 GRACE_S: Final = 5.0
 """How long requests in progress may take to end."""
-SWITCH_S: Final = 0.001
-"""Seconds that a computing thread may delay the thread of the sockets; Python's default is 5 ms."""
+SWITCH_S: Final = 0.0002
+"""Seconds that a computing thread may delay another one each time that it needs the interpreter; Python's
+default is 5 ms. A list needs it some 25 times, after each row that SQLite finds (adr/0062)."""
 EXIT_CONFIGURATION: Final = 78
 
 _log: Final = logging.getLogger("api")

@@ -47,8 +47,9 @@ class Server(Struct, frozen=True, kw_only=True):
     """Accepted host names, besides localhost, `host` and plain IP addresses."""
     threads: Some = 64
     """Threads for requests that need the Manager; read-only ones have a quarter as many in addition."""
-    max_streams: Annotated[int, Meta(ge=0)] = 8
-    """Maximum number of open event streams, each with its own thread."""
+    max_streams: Annotated[int, Meta(ge=0)] = 512
+    """Maximum number of open event streams, three quarters of them from one address; at most a quarter of
+    `max_connections`."""
     max_waits: Annotated[int, Meta(ge=0)] = 512
     """Maximum number of requests that wait for something (`?wait=`), at most half of `max_connections`."""
     max_connections: Annotated[int, Meta(ge=16)] = 4096

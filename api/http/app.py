@@ -1,6 +1,7 @@
 """The WSGI application: wires resources, routes, the guard and the translation of errors."""
 
 from collections.abc import Callable
+from math import ceil
 from typing import Final
 
 import falcon
@@ -16,6 +17,7 @@ from api.http.compat.openai.models import ModelsForBoth
 from api.http.compat.openai.signed_links import SignedLinks
 from api.http.contract import problems
 from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.framework.connection_limits import ADDRESS_SHARE
 from api.http.framework.deferral import Deferral
 from api.http.framework.documents import Documents
 from api.http.framework.guard import Guard
@@ -45,7 +47,7 @@ from api.http.resources.waiting import Waiting
 from api.http.routes import OpenAi, Resources, routes
 from api.hub import Hub
 from api.port import BusPort
-from conf.settings import Settings
+from conf.settings import Server, Settings
 from kernel.views.reader import Reader
 
 LINKS_KEY: Final = "links.key"
@@ -77,7 +79,7 @@ def _resources(
     settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]
 ) -> Resources:
     server = settings.server
-    streams, slots = ConcurrencyLimit(server.max_streams), ConcurrencyLimit(waits_of(server))
+    slots, streams = ConcurrencyLimit(waits_of(server)), _streams(server)
     waits = ConcurrencyLimit(min(server.max_waits, server.max_connections // 2), has_threads=False)
     waiting = Waiting(hub, waits, slots)
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
@@ -113,6 +115,11 @@ def _resources(
         openai=_openai(settings, reader, sending, models, download, answering),
         a1111=assemble(Parts(settings, bus, reader, hub, sending, waiting, now_ms)),
     )
+
+
+def _streams(server: Server) -> ConcurrencyLimit:
+    most = min(server.max_streams, server.max_connections // 4)
+    return ConcurrencyLimit(most, per_address=ceil(ADDRESS_SHARE * most), has_threads=False)
 
 
 def _openai(

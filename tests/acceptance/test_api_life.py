@@ -1,16 +1,20 @@
 """The API beside its Manager: started again when it dies, gone when the Manager is, and the Manager's end
 when it cannot live at all."""
 
+import http.client
+import json
 import signal
 import socket
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 
 import httpx
 
 from kernel.protocol.enums import JobState
 from tests.acceptance.orders import LOADS_FOR_7_S, PLAIN, create_engine, submit
 from tests.acceptance.patience import PATIENCE_S, wait_for
-from tests.acceptance.processes import API
+from tests.acceptance.processes import API, MANAGER
 from tests.acceptance.server import Server
 
 
@@ -53,6 +57,62 @@ def test_with_the_manager_goes_the_api_and_a_new_manager_has_its_own_at_the_same
         server.start()
         wait_for("the new API", lambda: is_ready(server))
     assert len(server.processes(API)) == 1
+
+
+def test_streams_go_on_by_their_last_event_after_the_api_or_the_manager_was_killed(
+    server_with_api: Server,
+) -> None:
+    server = server_with_api
+    server.start()
+    wait_for("the API", lambda: is_ready(server))
+    engine = create_engine(server.line, server.records.model_named(PLAIN))
+    told: list[int] = []
+    for kill in (
+        lambda: server.processes(API)[0].send(signal.SIGKILL),
+        lambda: server.signal(signal.SIGKILL),
+    ):
+        job_id = submit(server.line, engine).job_id
+        with open_stream(server, told) as stream:
+            told += numbers(stream, until=job_id)
+            kill()
+            told += numbers(stream)
+        if not server.processes(MANAGER):
+            server.exit_code()
+            server.start()
+        job_id = submit(server.line, engine).job_id
+        wait_for("the next API", lambda: is_ready(server))
+        with open_stream(server, told) as stream:
+            told += numbers(stream, until=job_id)
+    assert told == list(range(1, told[-1] + 1))
+
+
+@contextmanager
+def open_stream(server: Server, told: Sequence[int]) -> Iterator[http.client.HTTPResponse]:
+    """The stream of everything, after what was told before."""
+    seen = told[-1] if told else 0
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)) as connection:
+        connection.request("GET", "/v1/events", headers={"Last-Event-ID": str(seen)})
+        with closing(connection.getresponse()) as stream:
+            assert stream.readline() == b"retry: 2000\n"
+            yield stream
+
+
+def numbers(stream: http.client.HTTPResponse, until: str | None = None) -> Iterator[int]:
+    """The numbers of its events, up to the end of this job, or until the server is gone."""
+    number, is_last = 0, False
+    with suppress(OSError, http.client.HTTPException):
+        for line in stream:
+            if line.startswith(b"id: "):
+                number = int(line[4:])
+            elif line.startswith(b"data: "):
+                event = json.loads(line[6:])
+                is_last = until is not None and (event.get("id"), event.get("state")) == (until, "finished")
+            elif line == b"\n" and number:
+                yield number
+                number = 0
+                if is_last:
+                    return
+    assert until is None, "the stream has ended before its time"
 
 
 def test_a_stop_ends_the_api_too_and_frees_the_port(server_with_api: Server) -> None:

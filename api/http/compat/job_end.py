@@ -10,6 +10,7 @@ from typing import Final
 import falcon
 
 from api.http.contract.errors import JobCancelled, JobRunning
+from api.http.framework.thread_pools import Pool
 from api.http.resources.waiting import Waiting
 from kernel.protocol.enums import ENDED_JOB_STATES, JobState
 from kernel.protocol.errors import JobNotFound, SpoonError
@@ -56,7 +57,8 @@ class JobEnd:
             answer(resp, row)
             return True
 
-        self._waiting.answer(req, resp, job_id, self._patience_s, look)
+        pool = Pool.ASK  # it claims downloads
+        self._waiting.answer(req, resp, job_id, self._patience_s, look, pool=pool)
 
     def find(self, job_id: JobId) -> JobRow:
         """The job. Raises: JobNotFound, if it has been deleted."""

@@ -7,18 +7,28 @@ from contextlib import contextmanager
 from typing import Final
 
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 
 from api.http.contract.errors import RequestTimeout
 from api.http.framework.body_intake import BodyIntake
 from api.http.framework.connection_limits import Doing, Standing, origin_of
-from api.http.framework.deferral import MAX_BYTES, Environment, Parked, ShortRequest, Wait
+from api.http.framework.deferral import (
+    MAX_BYTES,
+    Environment,
+    OpenStream,
+    Parked,
+    ShortRequest,
+    Streaming,
+    Wait,
+)
 from api.http.framework.request_parser import Parser
 from api.http.framework.response_tasks import AnswerTask, ProblemTask
 from api.http.framework.thread_pools import Pool, pool_of
 from api.session import Outcome
 from kernel.protocol.errors import SpoonError
 
+BURST_BYTES: Final = 1 << 20
+"""Sent at once. A client that takes a large file as fast as it comes must not keep others waiting."""
 LINGER_BYTES: Final = 16 << 20
 """Bytes from a refused client that are read and dropped."""
 
@@ -56,6 +66,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._lingers_since: float | None = None
         self._thrown_away_bytes = 0
         self._sent_bytes = 0
+        self._burst_bytes = 0
+        """Bytes sent in this turn."""
         self._held: list[bytes] | None = None
         """Output that leaves in one piece; None: output leaves at once."""
         self._begun: Environment | None = None
@@ -63,7 +75,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._outcome: Outcome | None = None
         """What the Manager has answered to the request that was begun."""
         self.wait: Wait | None = None
-        """What its parked request waits for."""
+        """What its parked request waits for: a change, or something to send to the stream."""
+        self._stream: tuple[AnswerTask, OpenStream] | None = None
+        """The stream that it sends, and the task that writes it."""
+        self._resumes_in: Pool | None = None
+        """The pool in which its parked request runs again."""
+        self._is_behind = False
+        """The stream waits until the client has taken what it was sent."""
         super().__init__(server, sock, addr, adj, map=sockets)
 
     def standing(self, now: float) -> Standing:
@@ -173,6 +191,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def pool(self) -> Pool:
         """The pool whose thread its request waits for."""
+        if self._resumes_in is not None:
+            return self._resumes_in
         request = self.requests[0]
         if request.error is not None:
             return Pool.QUICK
@@ -184,26 +204,77 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def service(self) -> None:
         self.server.serving(self)
+        if self._stream is not None:
+            self._go_on_streaming(*self._stream)
+            return
+        self._resumes_in = None
         self.requests[0].settle()
         try:
             super().service()
         except Parked as parked:
-            self._park(parked)
+            self._begun = parked.environment
+            self._park(parked.wait)
+        except Streaming as streaming:
+            self._park(streaming.stream)
         self._is_new = False
         self._waiting_since = time.monotonic()
 
-    def _park(self, parked: Parked) -> None:
+    def _park(self, wait: Wait) -> None:
         """Keep its request until the wait rings."""
-        self._begun, self.wait = parked.environment, parked.wait
+        self.wait, self._resumes_in = wait, wait.pool
         self.server.park(self)
-        parked.wait.call(self._resume)
+        wait.bell.call(self._resume)
         if not self.connected:
-            parked.wait.drop()
+            wait.drop()
 
     def _resume(self) -> None:
-        """Have the parked request run again. Called by any thread."""
-        self.wait = None
+        """Have the parked request run again, or its stream go on. Called by any thread."""
+        if self._stream is None:
+            self.wait = None
         self.server.threads.add_task(self)
+
+    def stream(self, task: AnswerTask, stream: OpenStream) -> None:
+        """From now on its response is this stream, which the task has begun to write."""
+        self._stream = task, stream
+
+    def _go_on_streaming(self, task: AnswerTask, stream: OpenStream) -> None:
+        """Send the stream's next part. If that fails, the connection is closed."""
+        is_fine = False
+        try:
+            self._send_part(task, stream)
+            is_fine = True
+        except ClientDisconnected:
+            pass
+        finally:
+            if not is_fine:
+                stream.drop()
+                self.will_close = True
+                self._look_again()
+
+    def _send_part(self, task: AnswerTask, stream: OpenStream) -> None:
+        """Send what there is, if the client has taken the part before; if not, go on when it has."""
+        with self.outbuf_lock:
+            self._is_behind = self.total_outbufs_len > 0
+        if self._is_behind:
+            return
+        part = stream.take()
+        task.write(part.data)
+        if part.is_last:
+            self._end_stream(task, stream)
+        else:
+            stream.bell.call(self._resume)
+
+    def _end_stream(self, task: AnswerTask, stream: OpenStream) -> None:
+        """Close the connection when all is sent, as waitress does after every response without a length."""
+        self.wait = None
+        stream.drop()
+        task.finish()
+        with self.requests_lock:
+            self.close_when_flushed = True
+            for request in self.requests:
+                request.close()
+            self.requests = []
+        self.server.pull_trigger()
 
     def begin(self) -> bool:
         """Answer its request without a thread (`api.http.framework.deferral`). False, if it needs one."""
@@ -249,18 +320,29 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     # From here on: called from both sides.
 
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """Send what the socket takes, unless this connection has had its turn."""
+        if self._burst_bytes >= BURST_BYTES:
+            return 0
+        count: int = super().send(data, do_close)
+        self._burst_bytes += count
+        return count
+
     def _flush_some(self, do_close: bool = True) -> bool:
-        before = self.total_outbufs_len
+        before, self._burst_bytes = self.total_outbufs_len, 0
         flushed: bool = super()._flush_some(do_close)
         self._sent_bytes += max(0, before - self.total_outbufs_len)
         if not self.total_outbufs_len:
             self._backlog_since = None
+            if self._is_behind:
+                self._is_behind = False
+                self._resume()
         return flushed
 
     def handle_close(self) -> None:
         if self.request is not None:
             self.request.close()  # a client that left during an upload leaves no file behind
-        wait = self.wait
+        wait, self.wait = self.wait, None
         if wait is not None:
             wait.drop()
         super().handle_close()

@@ -149,10 +149,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             wait = channel.wait
             if wait is None:
                 self._parked.discard(channel)
-            elif wait.until_s <= now:
-                wait.ring()
-            else:
+            elif wait.until_s > now:
                 self._ring_at = min(self._ring_at, wait.until_s)
+            else:
+                wait.bell.ring()
+                self._ring_at = min(self._ring_at, now + LOOK_EVERY_S)  # a stream goes on
 
     def add_task(self, task: Channel) -> None:
         """Have the request of a connection answered."""

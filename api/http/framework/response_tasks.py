@@ -14,13 +14,27 @@ from waitress.utilities import build_http_date
 
 from api.http.contract.errors import Malformed, TooLarge
 from api.http.contract.problems import DEFAULT_RETRY_AFTER_S, RETRIED, document_of
-from api.http.framework.deferral import OUTCOME, Environment
+from api.http.framework.deferral import OUTCOME, Environment, Streaming
 from api.http.framework.request_parser import Parser, Refusal
 from api.session import Outcome
 from kernel.protocol.errors import SpoonError
 
 if TYPE_CHECKING:
     from api.http.framework.channels import Channel
+
+FILE_PIECE_BYTES: Final = 256 << 10
+
+
+class FileBuffer(ReadOnlyFileBasedBuffer):  # type: ignore[misc]  # waitress has no types
+    """A file that is sent piece by piece. waitress reads as much as the socket's buffer could ever hold, for
+    each window that a slow client opens: megabytes."""
+
+    def get(self, numbytes: int = -1, skip: bool = False) -> bytes:
+        piece: bytes = super().get(
+            min(numbytes, FILE_PIECE_BYTES) if numbytes >= 0 else FILE_PIECE_BYTES, skip
+        )
+        return piece
+
 
 _OF_EVERY_REQUEST: Final[Mapping[str, object]] = MappingProxyType(
     {
@@ -31,7 +45,7 @@ _OF_EVERY_REQUEST: Final[Mapping[str, object]] = MappingProxyType(
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
-        "wsgi.file_wrapper": ReadOnlyFileBasedBuffer,
+        "wsgi.file_wrapper": FileBuffer,
         "wsgi.input_terminated": True,
     }
 )
@@ -82,12 +96,20 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
         self._outcome = self.channel.take_outcome()
         answer = None if self._outcome is None else self.channel.server.deferral.answer(self._outcome)
         if answer is None:
-            super().execute()
+            self._execute()
             return
         self.complete = True  # for waitress: there is a status, and there are headers
         self.status, self.response_headers = answer.status, list(answer.headers)
         self.content_length = len(answer.body)
         self.write(answer.body)
+
+    def _execute(self) -> None:
+        """Call the application. The task of a stream stays with the connection."""
+        try:
+            super().execute()
+        except Streaming as streaming:
+            self.channel.stream(self, streaming.stream)
+            raise
 
     def get_environment(self) -> Environment:
         """The environment of the request."""

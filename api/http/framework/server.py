@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import falcon
@@ -28,6 +29,8 @@ from kernel.protocol.errors import BadConfiguration
 LOOP_S: Final = 10.0
 """The longest sleep of an idle server."""
 BACKLOG: Final = 2_048
+UNSENT_BYTES: Final = 256 << 10
+DEADLINES: Final = Deadlines()
 RECEIVE_BYTES: Final = 64 << 10
 """An uploaded model arrives in fewer pieces than with the default of 8 KiB."""
 
@@ -44,32 +47,24 @@ class HttpServer:
         uploads: UploadLimits | None = None,
         is_silent: Callable[[], bool] = lambda: False,
         deferral: Deferral | None = None,
+        deadlines: Deadlines = DEADLINES,
     ) -> None:
         """Without `uploads` no request may be longer than `max_body_bytes`.
 
         `is_silent`: returns whether the Manager does not answer, so that waiting for it is useless.
-        `deferral`: None: every request has a thread.
+        `deferral`: None: every request has a thread. `deadlines`: besides that of heads, which is a setting.
         """
         listening = _listen(settings.host, settings.port)
         host, port = listening.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         """Where it listens, with the actual port."""
-        options = Adjustments(
-            sockets=[listening],
-            ident=None,
-            backlog=BACKLOG,
-            max_request_body_size=settings.max_body_bytes,
-            recv_bytes=RECEIVE_BYTES,
-            log_socket_errors=False,
-            clear_untrusted_proxy_headers=False,  # nothing here reads them
-        )
+        deadlines = replace(deadlines, head_s=settings.request_timeout_s)
         self._threads = Threads(shares_of(settings), is_silent)
-        deadlines = Deadlines(head_s=settings.request_timeout_s)
         self._server = Listener(
             app,
             listening,
             self._threads,
-            options,
+            _options(listening, settings, deadlines),
             (_capacity(settings), deadlines),
             deferral,
         )
@@ -107,10 +102,38 @@ class HttpServer:
         )
 
 
+def _options(listening: socket.socket, settings: Server, deadlines: Deadlines) -> Adjustments:
+    options = Adjustments(
+        sockets=[listening],
+        ident=None,
+        backlog=BACKLOG,
+        max_request_body_size=settings.max_body_bytes,
+        recv_bytes=RECEIVE_BYTES,
+        log_socket_errors=False,
+        clear_untrusted_proxy_headers=False,  # nothing here reads them
+    )
+    options.socket_options = _socket_options(deadlines.grace_s)
+    return options
+
+
+def _socket_options(silence_s: float) -> list[tuple[int, int, int]]:
+    """Of each connection (tcp(7)).
+
+    A client that confirms nothing for so long is gone, as when a cable was pulled; by default the system goes
+    on sending for a quarter of an hour. Of what a client does not take, the system keeps little: by default
+    megabytes for each.
+    """
+    return [
+        (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES),
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(silence_s * 1_000)),
+    ]
+
+
 def _capacity(settings: Server) -> Capacity:
     """The most connections that are possible; logs it, if they are fewer than configured."""
     wanted = Capacity(settings.max_connections, settings.max_connections_per_address)
-    threads = sum(shares_of(settings).values()) + settings.max_streams + waits_of(settings)
+    threads = sum(shares_of(settings).values()) + waits_of(settings)
     open_files = raise_file_limit()
     found = capacity_for(wanted, open_files, threads)
     if found.total < wanted.total:

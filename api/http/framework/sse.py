@@ -1,7 +1,15 @@
-"""Server-sent events (HTML Living Standard, section 9.2): their encoding, and the life of a stream."""
+"""Server-sent events (HTML Living Standard, section 9.2): their encoding, and the life of a stream.
+
+A stream is a generator of frames that never waits: where nothing is to be sent now it yields PAUSE, and it
+goes on when the stream's bell has rung, or after KEEP_ALIVE_S. It is asked for more only when the client has
+taken what it was sent, so a slow reader costs one part of memory, and what it misses meanwhile is read from
+the database (adr/0062).
+"""
 
 import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
 import falcon
@@ -9,6 +17,9 @@ import msgspec
 
 from api.http.contract.errors import TooManyStreams
 from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.framework.connection_limits import origin_of
+from api.http.framework.deferral import Bell, Part, Streaming
+from api.http.framework.thread_pools import Pool
 from api.hub import Subscription
 from kernel.process.log import line
 from kernel.protocol.errors import SpoonError, wrong_field
@@ -21,7 +32,15 @@ KEEP_ALIVE_S: Final = 5.0
 there."""
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 RETRY: Final = b"retry: 2000\n\n"
+PAUSE: Final = b""
+"""What a generator of frames yields when nothing is to be sent now."""
+TAKEN: Final = b"\0"
+"""What it yields to go on only when the client has taken the frames before."""
+PART_BYTES: Final = 64 << 10
+"""Frames are sent together up to this size; other streams have their turn before the rest."""
 MAX_SEQ: Final = 2**63 - 1
+
+Frames = Generator[bytes, None, None]
 
 _log = logging.getLogger("spoon.api.sse")
 
@@ -45,42 +64,114 @@ def last_seen(req: falcon.Request) -> EventSeq | None:
     return EventSeq(min(int(text), MAX_SEQ))
 
 
-class Stream:
-    """The iterator of a response body: it holds a slot and a subscription until it is closed."""
+def take_place(slots: ConcurrencyLimit, req: falcon.Request) -> Callable[[], None]:
+    """Take a place among the streams for the client of a request. Returns: what gives it back.
 
-    def __init__(self, frames: Iterator[bytes], ear: Subscription, slots: ConcurrencyLimit) -> None:
-        self._frames = frames
-        self._ear = ear
-        self._streams = slots
-        self._is_open = True
+    Raises: TooManyStreams, if none is free.
+    """
+    address = origin_of(req.remote_addr)
+    if not slots.take(address):
+        raise TooManyStreams(
+            f"all {slots.limit} event streams, or one client's share, are in use: poll instead, or try later",
+            retry_after_s=5.0,
+        )
+    return lambda: slots.give_back(address)
+
+
+class Stream:
+    """The body of a response; it has a place and a subscription until it is dropped.
+
+    Its first part is sent by the thread of the request, for the head needs one. From then on the connection
+    asks for parts (`api.http.framework.deferral.OpenStream`).
+    """
+
+    def __init__(
+        self,
+        frames: Callable[[Subscription], Frames],
+        subscribe: Callable[[Callable[[], None]], Subscription],
+        leave: Callable[[], None],
+        *,
+        pool: Pool = Pool.PARKED,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`subscribe` gets what to call when there is something to read; `leave` gives the place back.
+
+        `pool`: for frames that ask the Manager another one than this.
+        """
+        self.pool = pool
+        self.bell = Bell()
+        self.until_s = clock() + KEEP_ALIVE_S
+        self._clock = clock
+        self._ear = subscribe(self.bell.ring)
+        self._frames = frames(self._ear)
+        self._leave = leave
+        self._lock = threading.Lock()
+        """Held by whoever runs the generator."""
+        self._has_begun = self._is_over = self._is_handed_over = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        """The first part. Raises: Streaming, after it, unless it was the last."""
+        if self._is_over:
+            raise StopIteration
+        if self._has_begun:
+            self._is_handed_over = True
+            raise Streaming(self)
+        self._has_begun = True
+        return self.take().data
+
+    def take(self) -> Part:
+        """The frames that are to be sent now; a comment, if there was nothing for long."""
+        self.bell.listen()
+        with self._lock:
+            data = b"".join(self._together())
+        if self.bell.is_stopped:
+            self._end_frames()
+        is_silent = not data and not self._is_over
+        if is_silent and self._clock() >= self.until_s:
+            data = KEEP_ALIVE
+        if data:
+            self.until_s = self._clock() + KEEP_ALIVE_S
+        return Part(data, self._is_over)
+
+    def _together(self) -> Iterator[bytes]:
+        """Frames up to the next pause, or until they are long enough."""
+        size_bytes = 0
         try:
-            return next(self._frames)
+            for frame in self._frames:
+                if frame == PAUSE:
+                    return
+                if frame != TAKEN:
+                    yield frame
+                    size_bytes += len(frame)
+                if frame == TAKEN or size_bytes >= PART_BYTES:
+                    self.bell.ring()
+                    return
         except SpoonError as error:  # the head is sent, so the stream can only end; clients reconnect
             _log.warning(line("end_stream", code=error.code, detail=error.detail))
-            raise StopIteration from None
+        self._is_over = True
 
     def close(self) -> None:
-        """Called by the server at the end; a repeated call has no effect."""
-        if self._is_open:
-            self._is_open = False
+        """Called when the thread of the request leaves it. If a connection goes on with it, it stays open."""
+        if not self._is_handed_over:
+            self.drop()
+
+    def drop(self) -> None:
+        """Give the place back; a repeated call has no effect."""
+        if self.bell.stop():
             self._ear.close()
-            self._streams.give_back()
+            self._leave()
+            self._end_frames()
 
-
-def take_stream_slot(slots: ConcurrencyLimit) -> None:
-    """Take one of the slots for streams.
-
-    Raises: TooManyStreams, if none is free.
-    """
-    if not slots.take():
-        raise TooManyStreams(
-            f"all {slots.limit} event streams are in use: poll instead, or try again later", retry_after_s=5.0
-        )
+    def _end_frames(self) -> None:
+        """Close the generator, unless a thread is in it; then that one does so."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._frames.close()
+            finally:
+                self._lock.release()
 
 
 def describe(resp: falcon.Response) -> None:

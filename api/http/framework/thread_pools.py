@@ -1,8 +1,8 @@
 """Divides the threads: each kind of request has a pool, so that no kind can take the last threads.
 
 A request that waits for a thread of its pool holds none. A request that holds a thread for long on purpose,
-such as an event stream, has a limit of its own (`api/http/framework/concurrency_limit.py:ConcurrencyLimit`),
-and leaves its pool once it is admitted.
+until there is memory for its images, has a limit of its own
+(`api/http/framework/concurrency_limit.py:ConcurrencyLimit`), and leaves its pool once it is admitted.
 """
 
 from collections import deque
@@ -20,6 +20,7 @@ READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 QUICK_THREADS: Final = 2
 PROBE_THREADS: Final = 4
 UPLOAD_THREADS: Final = 4
+PARKED_THREADS: Final = 1
 HEAVY_THREADS: Final = 8
 HEAVY_BYTES: Final = 1 << 20
 READ_SHARE: Final = 4
@@ -44,6 +45,10 @@ class Pool(Enum):
     """Waits for the Manager, after a large body has been checked."""
     UPLOAD = auto()
     """Waits for the disk, until a model is durable."""
+    PARKED = auto()
+    """Waits for the database: goes on with what was parked, unless that asks the Manager. One thread takes
+    them in turn: when a job ends that hundreds wait for, a request that reads something else must not stand
+    in line behind them."""
 
 
 ASKING: Final = frozenset({Pool.ASK, Pool.HEAVY})
@@ -72,11 +77,12 @@ def shares_of(server: Server) -> Mapping[Pool, int]:
         Pool.ASK: server.threads,
         Pool.HEAVY: HEAVY_THREADS,
         Pool.UPLOAD: UPLOAD_THREADS,
+        Pool.PARKED: PARKED_THREADS,
     }
 
 
 def waits_of(server: Server) -> int:
-    """The number of requests that may wait for an event, each with a thread besides those of the pools."""
+    """The number of requests that may wait for memory, each with a thread besides those of the pools."""
     return max(1, server.threads // WAIT_SHARE)
 
 

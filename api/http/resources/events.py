@@ -1,7 +1,10 @@
 """/v1/events: every change of models, engines, jobs and images, as one stream."""
 
-from collections.abc import Generator, Iterator
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import falcon
@@ -23,6 +26,8 @@ from kernel.views.reader import Reader
 from kernel.views.rows import SeqRange
 
 BATCH: Final = 500
+KEPT_FRAMES: Final = 2_000
+"""Changes that are kept encoded, for the streams that are not far behind."""
 
 
 class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,68 +57,123 @@ EVENTS: Final = EventStream(
 )
 
 
+class Latest:
+    """The latest changes as frames: read and encoded once for all streams. Thread-safe."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._lock = threading.Lock()
+        self._frames: deque[tuple[EventSeq, bytes]] = deque(maxlen=KEPT_FRAMES)
+        self._begin = self._last = EventSeq(0)
+        """All changes after the first number, up to the second, are here."""
+
+    def begin(self, last: EventSeq) -> None:
+        """Have this number among those that are here; it is the newest of the database, which may be another
+        one than before."""
+        with self._lock:
+            if self._last < last <= self._last + BATCH:
+                self._read_on()
+            if not self._begin <= last <= self._last:
+                self._frames.clear()
+                self._begin = self._last = last
+
+    def after(self, seen: EventSeq, heard: EventSeq | None) -> Sequence[tuple[EventSeq, bytes]]:
+        """At most BATCH changes after `seen`, oldest first. The database is read only if it may have more.
+
+        `heard`: the number of the newest change that the stream has heard of; None: unknown.
+        """
+        with self._lock:
+            if not self._begin <= seen <= self._last:
+                return _read(self._reader, seen)
+            if heard is None or heard > self._last:
+                self._read_on()
+            return [one for one in self._frames if one[0] > seen][:BATCH]
+
+    def _read_on(self) -> None:
+        for seq, frame in _read(self._reader, self._last):
+            if len(self._frames) == KEPT_FRAMES:
+                self._begin = self._frames[0][0]
+            self._frames.append((seq, frame))
+            self._last = seq
+
+
 class Events:
     """The stream of all changes. A notice on the bus only wakes it: it sends the content of the database."""
 
     def __init__(self, reader: Reader, hub: Hub, slots: ConcurrencyLimit) -> None:
         self._reader = reader
         self._hub = hub
-        self._streams = slots
+        self._slots = slots
+        self._latest = Latest(reader)
 
     def show(self, req: falcon.Request, resp: falcon.Response) -> None:
         seen = sse.last_seen(req)
-        if req.method == "HEAD":
-            sse.describe(resp)
-            return
         sse.describe(resp)
-        resp.stream = self.open(seen)
+        if req.method != "HEAD":
+            resp.stream = self.open(req, seen)
 
-    def open(self, seen: EventSeq | None) -> sse.Stream:
-        """The stream after an event; it must be closed.
+    def open(self, req: falcon.Request, seen: EventSeq | None) -> sse.Stream:
+        """The stream after an event; it must be dropped.
 
-        Raises: TooManyStreams, if all slots are taken.
+        Raises: TooManyStreams, if there is no place.
         """
         known = known_events(self._reader)
-        sse.take_stream_slot(self._streams)
-        ear = self._hub.subscribe(None)
-        return sse.Stream(self._frames(seen, known, ear), ear, self._streams)
+        self._latest.begin(known.last)
+        leave = sse.take_place(self._slots, req)
+        return sse.Stream(
+            lambda ear: self._frames(seen, known, ear), lambda ring: self._hub.subscribe(None, ring), leave
+        )
 
-    def _frames(self, last_seen: EventSeq | None, known: SeqRange, ear: Subscription) -> Iterator[bytes]:
+    def _frames(self, last_seen: EventSeq | None, known: SeqRange, ear: Subscription) -> sse.Frames:
         yield sse.RETRY
         seen = known.last if last_seen is None else last_seen
         if seen + 1 < known.first or seen > known.last:
             seen = known.last
             yield sse.frame("reset", ResetEvent(seq=seen), seen)
+        heard: EventSeq | None = None
         while True:
-            events = events_after(self._reader, seen, BATCH)
-            for event in events:
-                seen = event.seq
-                yield _frame_of(event)
-            if len(events) < BATCH and (yield from _rest(ear, seen)):
-                return
+            events = self._latest.after(seen, heard)
+            for seq, frame in events:
+                seen = seq
+                yield frame
+            if len(events) < BATCH:
+                notice = yield from _rest(ear, seen)
+                if isinstance(notice, Closing):
+                    return
+                heard = notice.seq if isinstance(notice, Changed) else None
 
 
-def _rest(ear: Subscription, seen: EventSeq) -> Generator[bytes, None, bool]:
-    """Progress and keep-alives, until there is a change after `seen`. Returns: True, if the server is
-    stopping."""
+def _rest(ear: Subscription, seen: EventSeq) -> Generator[bytes, None, Changed | Closing | Reread]:
+    """Progress, until there may be a change after `seen`. Returns: what says so."""
     while True:
-        match ear.next(sse.KEEP_ALIVE_S):
-            case None:
-                yield sse.KEEP_ALIVE
-                return False
-            case Closing():
-                return True
-            case Reread():
-                return False
-            case Changed() as change:
-                if change.seq > seen:
-                    return False
-            case JobProgress() as progress:
-                yield sse.frame("job_progress", progress_event(progress))
-            case ModelProgress() as progress:
-                yield sse.frame("model_progress", bytes_event_of(progress))
-            case EngineProgress() as progress:
-                yield sse.frame("engine_progress", bytes_event_of(progress))
+        notice = ear.next(0)
+        if notice is None:
+            yield sse.PAUSE
+            notice = ear.next(0) or Reread()  # woken by nobody: from time to time the database is asked
+        match notice:
+            case Closing() | Reread():
+                return notice
+            case Changed():
+                if notice.seq > seen:
+                    return notice
+            case JobProgress() | ModelProgress() | EngineProgress():
+                yield _progress_frame(notice)
+
+
+@lru_cache(maxsize=64)
+def _progress_frame(progress: JobProgress | ModelProgress | EngineProgress) -> bytes:
+    """A frame that many streams send."""
+    match progress:
+        case JobProgress():
+            return sse.frame("job_progress", progress_event(progress))
+        case ModelProgress():
+            return sse.frame("model_progress", bytes_event_of(progress))
+        case EngineProgress():
+            return sse.frame("engine_progress", bytes_event_of(progress))
+
+
+def _read(reader: Reader, seen: EventSeq) -> list[tuple[EventSeq, bytes]]:
+    return [(event.seq, _frame_of(event)) for event in events_after(reader, seen, BATCH)]
 
 
 def _frame_of(event: ChangeRow) -> bytes:

@@ -1,7 +1,7 @@
 """/v1/jobs/{job_id}/events: what happens to one job, until it ends."""
 
 from base64 import b64encode
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from datetime import datetime
 from typing import Final
 
@@ -17,7 +17,7 @@ from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.route import EventStream
 from api.hub import Closing, Hub, Subscription
 from api.session import Preview
-from kernel.protocol.client import EngineProgress, JobProgress
+from kernel.protocol.client import Changed, EngineProgress, JobProgress
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, Stage, WaitsFor
 from kernel.protocol.errors import JobNotFound
 from kernel.protocol.ids import EventSeq, ImageId, JobId
@@ -100,7 +100,7 @@ class JobEvents:
     def __init__(self, reader: Reader, hub: Hub, slots: ConcurrencyLimit) -> None:
         self._reader = reader
         self._hub = hub
-        self._streams = slots
+        self._slots = slots
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         """204 tells a client that reconnects after the end not to do so again."""
@@ -114,18 +114,22 @@ class JobEvents:
             sse.describe(resp)
         else:
             sse.describe(resp)
-            resp.stream = self.open(row, seen)
+            resp.stream = self.open(req, row, seen)
 
-    def open(self, row: JobRow, seen: EventSeq | None) -> sse.Stream:
-        """The stream of a job after an event; it must be closed.
+    def open(self, req: falcon.Request, row: JobRow, seen: EventSeq | None) -> sse.Stream:
+        """The stream of a job after an event; it must be dropped.
 
-        Raises: TooManyStreams, if all slots are taken.
+        Raises: TooManyStreams, if there is no place.
         """
-        sse.take_stream_slot(self._streams)
-        ear = self._hub.subscribe((row.job_id, *row.image_ids, row.engine_id), sees_previews=True)
-        return sse.Stream(self._frames(row.job_id, seen, ear), ear, self._streams)
+        ids = (row.job_id, *row.image_ids, row.engine_id)
+        leave = sse.take_place(self._slots, req)
+        return sse.Stream(
+            lambda ear: self._frames(row.job_id, seen, ear),
+            lambda ring: self._hub.subscribe(ids, ring, sees_previews=True),
+            leave,
+        )
 
-    def _frames(self, job_id: JobId, seen: EventSeq | None, ear: Subscription) -> Iterator[bytes]:
+    def _frames(self, job_id: JobId, seen: EventSeq | None, ear: Subscription) -> sse.Frames:
         yield sse.RETRY
         known = known_events(self._reader)  # before the row, so that no change falls between the two
         row = self._find(job_id)
@@ -144,28 +148,9 @@ class JobEvents:
             if waiting is not None and waiting != told:
                 yield sse.frame("waiting", waiting)
             told = waiting
-            if len(events) < BATCH and (yield from self._rest(ear)):
+            if len(events) < BATCH and (yield from _rest(ear, at)):
                 return
             row = self._find(job_id)
-
-    def _rest(self, ear: Subscription) -> Generator[bytes, None, bool]:
-        """Progress, and otherwise keep-alives, until there is a change. Returns: True, if the server is
-        stopping."""
-        while True:
-            match ear.next(sse.KEEP_ALIVE_S):
-                case None:
-                    yield sse.KEEP_ALIVE
-                    return False
-                case JobProgress() as progress:
-                    yield sse.frame("progress", progress_event(progress))
-                case EngineProgress() as loading:
-                    yield sse.frame("engine_progress", bytes_event_of(loading))
-                case Preview() as preview:
-                    yield sse.frame("preview", _preview_event(preview))
-                case Closing():
-                    return True
-                case _:
-                    return False
 
     def _waiting(self, row: JobRow) -> JobWaitingEvent | None:
         """The error of the engine that a job waits for. It causes no notice of the job, so it is read
@@ -203,6 +188,29 @@ class JobEvents:
         if seen is None:
             return all(event.kind is not ChangeKind.JOB for event in self._events(row, EventSeq(0)))
         return seen + 1 < known.first or seen > known.last
+
+
+def _rest(ear: Subscription, seen: EventSeq) -> Generator[bytes, None, bool]:
+    """Progress, until there may be a change after `seen`. Returns: True, if the server is stopping."""
+    while True:
+        notice = ear.next(0)
+        if notice is None:
+            yield sse.PAUSE
+            notice = ear.next(0)
+        match notice:
+            case JobProgress() as progress:
+                yield sse.frame("progress", progress_event(progress))
+            case EngineProgress() as loading:
+                yield sse.frame("engine_progress", bytes_event_of(loading))
+            case Preview() as preview:
+                yield sse.frame("preview", _preview_event(preview))
+            case Changed() as change:
+                if change.seq > seen:
+                    return False
+            case Closing():
+                return True
+            case _:
+                return False
 
 
 def _since_ms(row: JobRow) -> int:

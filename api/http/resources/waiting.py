@@ -6,7 +6,6 @@ look again. It listens before it looks, so that a change between the two is not 
 shows in the next one, or in the regular answer to the subscription: then the hub has everybody look again.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -15,10 +14,12 @@ import falcon
 
 from api.http.contract.errors import TooManyWaits
 from api.http.framework.concurrency_limit import ConcurrencyLimit
-from api.http.framework.deferral import RESUMED, Environment, Parked
+from api.http.framework.deferral import RESUMED, Bell, Environment, Parked
+from api.http.framework.thread_pools import Pool
 from api.hub import Closing, Hub, Notice
 from api.session import Preview
-from kernel.protocol.client import EngineProgress, JobProgress, ModelProgress
+from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelProgress
+from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind
 
 Look = Callable[[falcon.Response, bool], bool]
 """Reads what is awaited, and answers if it rests, or in any case if the flag says so. Returns: whether it has
@@ -30,52 +31,33 @@ RETRY_AFTER_S: Final = 5.0
 class Waiter:
     """One request that waits for a change of one thing. It has a slot until it is dropped."""
 
-    def __init__(self, hub: Hub, slots: ConcurrencyLimit, thing_id: str, until_s: float) -> None:
+    def __init__(self, hub: Hub, slots: ConcurrencyLimit, thing_id: str, until_s: float, pool: Pool) -> None:
         self.ids: tuple[str, ...] | None = (thing_id,)
         self.until_s = until_s
+        self.pool = pool
+        self.bell = Bell()
         self._hub, self._slots = hub, slots
-        self._lock = threading.Lock()
-        self._resume: Callable[[], None] | None = None
-        self._is_rung = self._is_closing = self._is_dropped = False
+        self._is_closing = False
 
     @property
     def is_over(self) -> bool:
         """True if the request is to be answered now, whatever there is."""
         return self._is_closing or time.monotonic() >= self.until_s
 
-    def listen(self) -> None:
-        """From here on a change rings. To be called before the look that it may follow."""
-        self._is_rung = False
-
     def put(self, notice: Notice) -> None:
         """Called by the hub."""
-        if isinstance(notice, JobProgress | ModelProgress | EngineProgress | Preview):
-            return
-        if isinstance(notice, Closing):
-            self._is_closing = True
-        self.ring()
-
-    def call(self, resume: Callable[[], None]) -> None:
-        """Have `resume` called once, at the next ring, or at once if it has rung since `listen`."""
-        with self._lock:
-            self._resume = resume
-            is_due = self._is_rung or self._is_closing
-        if is_due:
-            self.ring()
-
-    def ring(self) -> None:
-        """Let the request look again."""
-        with self._lock:
-            self._is_rung = True
-            resume, self._resume = self._resume, None
-        if resume is not None:
-            resume()
+        match notice:
+            case JobProgress() | ModelProgress() | EngineProgress() | Preview():
+                return
+            case Changed(kind=ChangeKind.JOB, state=state) if state not in ENDED_JOB_STATES:
+                return
+            case Closing():
+                self._is_closing = True
+        self.bell.ring()
 
     def drop(self) -> None:
         """It waits no more."""
-        with self._lock:
-            was_dropped, self._is_dropped, self._resume = self._is_dropped, True, None
-        if not was_dropped:
+        if self.bell.stop():
             self._hub.leave(self)
             self._slots.give_back()
 
@@ -99,9 +81,18 @@ class Waiting:
             raise self._refusal()
 
     def answer(
-        self, req: falcon.Request, resp: falcon.Response, thing_id: str, wait_s: float | None, look: Look
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        thing_id: str,
+        wait_s: float | None,
+        look: Look,
+        *,
+        pool: Pool = Pool.PARKED,
     ) -> None:
         """Answer as soon as `look` does, at the latest after `wait_s`. The thread is given back meanwhile.
+
+        `pool`: for looks that ask the Manager another one than this.
 
         Raises: TooManyWaits; as `look`.
         """
@@ -110,12 +101,12 @@ class Waiting:
             return
         if not self._waits.take():
             raise self._refusal()
-        waiter = Waiter(self._hub, self._waits, thing_id, time.monotonic() + wait_s)
+        waiter = Waiter(self._hub, self._waits, thing_id, time.monotonic() + wait_s, pool)
         self._hub.join(waiter)
         self._look(req.env, resp, waiter, look)
 
     def _look(self, environment: Environment, resp: falcon.Response, waiter: Waiter, look: Look) -> None:
-        waiter.listen()
+        waiter.bell.listen()
         is_answered = True
         try:
             is_answered = look(resp, waiter.is_over)

@@ -1,12 +1,15 @@
 """The application on a stage: a fake bus, a sample database, a hub, and a client that calls it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import falcon.testing
 import msgspec
 
 from api.http.app import App
+from api.http.framework.deferral import Streaming
 from api.hub import Hub
 from conf.settings import Settings
 from kernel.protocol.client import ApiAsk
@@ -34,7 +37,24 @@ class Stage:
             more["body"] = msgspec.json.encode(json)
             headers = {"Content-Type": "application/json"} | (headers or {})
         more.setdefault("host", "localhost")
-        return falcon.testing.simulate_request(self.app, method, path, headers=headers, **more)
+        return falcon.testing.simulate_request(self.served, method, path, headers=headers, **more)
+
+    def served(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        """The application, to a client that takes at once what a stream sends."""
+        body = self.app(environ, start_response)
+        try:
+            yield from body
+        except Streaming as streaming:
+            is_over = False
+            while not is_over:
+                part = streaming.stream.take()
+                assert part.data or part.is_last, "the stream waits"
+                yield part.data
+                is_over = part.is_last
+            streaming.stream.drop()
+        finally:
+            if hasattr(body, "close"):
+                body.close()
 
     def get(self, path: str, **more: Any) -> falcon.testing.Result:
         return self.call("GET", path, **more)

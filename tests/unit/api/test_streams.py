@@ -1,8 +1,10 @@
 """Server-sent events: the database tells, the hub wakes."""
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+import falcon.testing
 import msgspec
 import pytest
 
@@ -18,6 +20,8 @@ from kernel.protocol.ids import EngineId, EventSeq, JobId, ModelId
 from kernel.views.jobs import find_job
 from kernel.views.rows import JobRow
 from tests.unit.api.stage import Stage
+
+REQUEST = falcon.testing.create_req()
 
 
 def events_of(text: str) -> list[tuple[str, Any, int | None]]:
@@ -131,9 +135,17 @@ class Opened:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
+        self._frames: deque[bytes] = deque()
+        self._is_over = False
 
     def next(self) -> Any:
-        frame = next(self.stream)
+        if not self._frames and not self._is_over:
+            part = self.stream.take()
+            self._is_over = part.is_last
+            self._frames.extend(frame + b"\n\n" for frame in part.data.split(b"\n\n")[:-1])
+        if self._is_over and not self._frames:
+            raise StopIteration
+        frame = self._frames.popleft()
         found = events_of(frame.decode())
         return found[0] if found else frame
 
@@ -148,10 +160,10 @@ def job_stream(stage: Stage, slots: ConcurrencyLimit) -> Iterator[Opened]:
     stage.database.add_job(1, "j1")
     stage.database.add_event(1, "job", "j1", "waiting")
     events = JobEvents(stage.reader, stage.hub, slots)
-    opened = Opened(events.open(row_of(stage), None))
+    opened = Opened(events.open(REQUEST, row_of(stage), None))
     assert opened.next() == RETRY
     yield opened
-    opened.stream.close()
+    opened.stream.drop()
 
 
 def test_an_open_stream_tells_what_happens_until_the_end(stage: Stage, job_stream: Opened) -> None:
@@ -234,8 +246,8 @@ def test_a_database_that_fails_ends_the_stream(stage: Stage, job_stream: Opened)
 
 def test_a_closed_stream_gives_its_slot_back_once(slots: ConcurrencyLimit, job_stream: Opened) -> None:
     assert slots.taken == 1
-    job_stream.stream.close()
-    job_stream.stream.close()
+    job_stream.stream.drop()
+    job_stream.stream.drop()
     assert slots.taken == 0
 
 
@@ -244,16 +256,16 @@ def test_when_all_slots_are_taken_polling_is_advised(
 ) -> None:
     events = JobEvents(stage.reader, stage.hub, slots)
     with pytest.raises(TooManyStreams, match="poll instead"):
-        events.open(row_of(stage), None)
+        events.open(REQUEST, row_of(stage), None)
 
 
 @pytest.fixture
 def stream_of_everything(stage: Stage, slots: ConcurrencyLimit) -> Iterator[Opened]:
     stage.database.add_event(7, "engine", "e1", "ready")
-    opened = Opened(Events(stage.reader, stage.hub, slots).open(None))
+    opened = Opened(Events(stage.reader, stage.hub, slots).open(REQUEST, None))
     assert opened.next() == RETRY
     yield opened
-    opened.stream.close()
+    opened.stream.drop()
 
 
 def test_the_stream_of_everything_begins_now(stage: Stage, stream_of_everything: Opened) -> None:
@@ -279,16 +291,16 @@ def test_the_stream_of_everything_ends_with_the_server(stage: Stage, stream_of_e
 @pytest.mark.parametrize("last", [2, 99])
 def test_who_missed_too_much_is_told_to_start_over(stage: Stage, slots: ConcurrencyLimit, last: int) -> None:
     stage.database.add_event(7, "engine", "e1", "ready")
-    opened = Opened(Events(stage.reader, stage.hub, slots).open(EventSeq(last)))
+    opened = Opened(Events(stage.reader, stage.hub, slots).open(REQUEST, EventSeq(last)))
     opened.next()
     assert opened.next() == ("reset", {"seq": 7}, 7)
-    opened.stream.close()
+    opened.stream.drop()
 
 
 def test_who_missed_little_is_told_it(stage: Stage, slots: ConcurrencyLimit) -> None:
     for seq in (7, 8, 9):
         stage.database.add_event(seq, "engine", "e1", "ready")
-    opened = Opened(Events(stage.reader, stage.hub, slots).open(EventSeq(7)))
+    opened = Opened(Events(stage.reader, stage.hub, slots).open(REQUEST, EventSeq(7)))
     opened.next()
     assert [opened.next()[2], opened.next()[2]] == [8, 9]
-    opened.stream.close()
+    opened.stream.drop()

@@ -35,7 +35,7 @@ class Stand:
 
     def park(self, parked: Parked) -> None:
         self.parked = parked
-        parked.wait.call(self.resume)
+        parked.wait.bell.call(self.resume)
 
     def resume(self) -> None:
         """What a thread does when the wait rings."""
@@ -54,8 +54,8 @@ class Stand:
         self.answers.append(state)
         return True
 
-    def change(self, seq: int = 1, thing_id: str = "j1") -> None:
-        change = Changed(seq=EventSeq(seq), kind=ChangeKind.JOB, id=thing_id, state="any", at_ms=1)
+    def change(self, seq: int = 1, thing_id: str = "j1", state: str = "failed") -> None:
+        change = Changed(seq=EventSeq(seq), kind=ChangeKind.JOB, id=thing_id, state=state, at_ms=1)
         self.hub.publish(change)
 
 
@@ -78,11 +78,12 @@ def test_a_change_ends_the_waiting_and_progress_and_other_changes_do_not() -> No
     assert (stand.answers, stand.waits.taken) == ([], 1)
     stand.hub.publish(JobProgress(job_id=JobId("j1"), step=1, steps=2))
     stand.change(1, "j2")
+    stand.change(2, state="processing")
     assert stand.looks == 1
-    stand.change(2)
-    assert (stand.looks, stand.answers) == (2, [])
     stand.change(3)
+    assert (stand.looks, stand.answers) == (2, [])
     stand.change(4)
+    stand.change(5)
     assert (stand.looks, stand.answers, stand.waits.taken) == (3, ["finished"], 0)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 from typing import Final
 
+import falcon
 import msgspec
 
 from api.http.compat.image_files import ImageFiles
@@ -13,6 +14,7 @@ from api.http.contract.problems import status_of
 from api.http.framework import sse
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.route import EventStream
+from api.http.framework.thread_pools import Pool
 from api.hub import Closing, Hub, Subscription
 from api.session import Preview
 from kernel.protocol.enums import JobState
@@ -43,19 +45,25 @@ class ImageStreams:
         self._slots = slots
         self._files = files
 
-    def open(self, row: JobRow, prefix: str, partial_images: int, warnings: tuple[str, ...]) -> sse.Stream:
-        """The stream of a job, which must be closed. `prefix` begins the types of its events.
+    def open(
+        self, req: falcon.Request, row: JobRow, prefix: str, partial_images: int, warnings: tuple[str, ...]
+    ) -> sse.Stream:
+        """The stream of a job, which must be dropped. `prefix` begins the types of its events.
 
         Raises: TooManyStreams.
         """
-        sse.take_stream_slot(self._slots)
-        ids = (row.job_id, *row.image_ids)
-        ear = self._hub.subscribe(ids, sees_progress=False, sees_previews=partial_images > 0)
-        return sse.Stream(self._frames(row.job_id, prefix, partial_images, warnings, ear), ear, self._slots)
+        ids, sees_previews = (row.job_id, *row.image_ids), partial_images > 0
+        leave = sse.take_place(self._slots, req)
+        return sse.Stream(
+            lambda ear: self._frames(row.job_id, prefix, partial_images, warnings, ear),
+            lambda ring: self._hub.subscribe(ids, ring, sees_progress=False, sees_previews=sees_previews),
+            leave,
+            pool=Pool.ASK,  # it claims downloads
+        )
 
     def _frames(
         self, job_id: JobId, prefix: str, partial_images: int, warnings: tuple[str, ...], ear: Subscription
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         sent, chosen = 0, Chosen(partial_images)
         yield b": job %s\n\n" % job_id.encode()  # the head of the response leaves with it
         try:
@@ -105,6 +113,7 @@ class ImageStreams:
         )
         try:
             yield sse.frame(event.type, event)
+            yield sse.TAKEN
             is_sent = True
         finally:
             file.finish(is_sent)
@@ -112,12 +121,13 @@ class ImageStreams:
     def _rest(
         self, row: JobRow, prefix: str, chosen: "Chosen", ear: Subscription
     ) -> Generator[bytes, None, None]:
-        """Partial images, and otherwise keep-alives, until there is a change."""
+        """Partial images, until there may be a change."""
         while True:
-            match ear.next(sse.KEEP_ALIVE_S):
-                case None:
-                    yield sse.KEEP_ALIVE
-                    return
+            notice = ear.next(0)
+            if notice is None:
+                yield sse.PAUSE
+                notice = ear.next(0)
+            match notice:
                 case Preview() as preview:
                     index = chosen.index_of(preview.index, preview.step, row.spec.steps)
                     if index is not None:

@@ -88,7 +88,7 @@ class OpenAiImageRoutes:
         resp.set_header(JOB_HEADER, job_id)
         if theirs.stream:
             row = self._answering.end.find(job_id)
-            resp.stream = self._answering.streams.open(row, events, theirs.partial_images or 0, warnings)
+            resp.stream = self._answering.streams.open(req, row, events, theirs.partial_images or 0, warnings)
             tell_in_header(resp, warnings)
             sse.describe(resp)
             return
