@@ -217,7 +217,7 @@ def test_a_mask_says_what_of_the_reference_stays(image_server: ImageServer) -> N
     assert unlike[beyond].max() == 0
     assert unlike[np.asarray(half_mask()) > 0].mean() > 1
     assert image_server.download(painted.images[0]["mask_image_path"]) == half
-    assert "RNG: CPU, Mask blur: 2, Prompt technique" in recipe_in(painted.files[0])
+    assert "RNG: CPU, Mask blur: 2, Resize mode" in recipe_in(painted.files[0])
     (warning,) = whole.job["warnings"]
     assert "leaves none of the 3 steps" in warning
 

@@ -72,7 +72,7 @@ def read_a1111(text: str) -> ParsedInfotext:
     if is_ours and not is_old:
         found.job["clip_skip"] = 1  # that of the training is not mentioned, and the engine may have another
     if "Prompt technique" not in named:
-        found.job["long_prompt_technique"] = PromptTechnique.NONE if is_ours else PromptTechnique.SD_EMBED
+        found.job["long_prompt_technique"] = PromptTechnique.NONE if is_old else PromptTechnique.SD_EMBED
     for name, value in named.items():
         if name in _HIRES_TOO and any(other.startswith("Hires") for other in named):
             found.leave(

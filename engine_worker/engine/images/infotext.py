@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
-from kernel.protocol.enums import ImageFit, InpaintArea, InpaintFill, InputKind, MaskMode, Scheduler
+from kernel.protocol.enums import (
+    ImageFit,
+    InpaintArea,
+    InpaintFill,
+    InputKind,
+    MaskMode,
+    PromptTechnique,
+    Scheduler,
+)
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE, Control, LoraUse, ModelSource
 from kernel.protocol.prompts import MARKS_OF_TAGS, LoraTag, lora_tags
@@ -148,7 +156,8 @@ def _ours(spec: JobSpec, models: _Models, facts: InfotextSource) -> _Pairs:
         pairs["Eta DDIM" if spec.scheduler is Scheduler.DDIM else "Eta"] = _number(spec.eta)
     if spec.guidance_rescale is not None:
         pairs["CFG rescale"] = _number(spec.guidance_rescale)
-    pairs["Prompt technique"] = spec.long_prompt_technique
+    if spec.long_prompt_technique is not PromptTechnique.SD_EMBED:  # that is how A1111 reads prompts
+        pairs["Prompt technique"] = spec.long_prompt_technique
     if not spec.lora_tags and lora_tags(spec.prompt):
         pairs["Lora tags"] = "text"
     if InputKind.REFERENCE in spec.inputs and spec.image_fit is not None:

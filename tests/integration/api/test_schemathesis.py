@@ -16,7 +16,7 @@ from api.http.contract.a1111_errors import is_of_a1111
 from api.http.contract.problems import status_of
 from api.hub import Hub
 from api.port import Answer
-from conf.settings import Bus, Images, Models, Settings
+from conf.settings import Bus, Database, Images, Models, Settings
 from kernel.protocol import client
 from kernel.protocol.enums import EngineState, ModelState
 from kernel.protocol.errors import ImageGone, SpoonError
@@ -84,6 +84,7 @@ def settings_in(folder: Path) -> Settings:
     for name in ("images", "models/uploads", "bus"):
         (folder / name).mkdir(parents=True)
     return Settings(
+        database=Database(folder=folder),
         images=Images(folder=folder / "images"),
         models=Models(folder=folder / "models"),
         bus=Bus(folder=folder / "bus"),

@@ -5,7 +5,7 @@ import pytest
 
 from api.http.app import make_app
 from api.hub import Hub
-from conf.settings import Blobs, Bus, Images, Models, Server, Settings
+from conf.settings import Blobs, Bus, Database, Images, Models, Server, Settings
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus
 from tests.unit.api.stage import NOW_MS, Stage
@@ -19,6 +19,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     (tmp_path / "bus").mkdir()
     (tmp_path / "models/uploads").mkdir(parents=True)
     settings = Settings(
+        database=Database(folder=tmp_path),
         images=Images(folder=images, min_free_bytes=0),
         blobs=Blobs(folder=tmp_path / "blobs"),
         bus=Bus(folder=tmp_path / "bus"),

@@ -423,7 +423,7 @@ OURS = """a <lora:detail:0.6> fox <lora:Other:1>
 Negative prompt: blurry
 Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7, Seed: 5, Size: 512x768, \
 Model hash: abcdef0123, Model: dreams, RNG: CPU, Lora hashes: "detail: 1111111111", \
-Prompt technique: sd_embed, {more}Version: automatic-spoon 0.2.0"""
+{more}Version: automatic-spoon 0.2.0"""
 
 
 def test_tags_of_loras_are_found_wherever_this_server_wrote_them(stage: Stage) -> None:
@@ -433,6 +433,7 @@ def test_tags_of_loras_are_found_wherever_this_server_wrote_them(stage: Stage) -
     assert found["job"]["prompt"] == "a  fox"
     assert [one["model_id"] for one in found["job"]["loras"]] == ["l1", "l2"]
     assert (found["job"]["scheduler"], found["job"]["clip_skip"]) == ("dpmpp_2m", 1)
+    assert found["job"]["long_prompt_technique"] == "sd_embed"
 
 
 def test_tags_that_were_text_stay_text(stage: Stage) -> None:

@@ -75,7 +75,7 @@ def test_prompt_negative_prompt_and_pairs_stand_on_lines_of_their_own() -> None:
     assert text(replace(JOB, negative_prompt="blurry"), source("tiny", "abcdef0123456789")) == (
         "a cat,\nin a hat\nNegative prompt: blurry\n"
         "Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.5, Seed: 42, Size: 512x768, "
-        "Model hash: abcdef0123, Model: tiny, RNG: CPU, Prompt technique: sd_embed, "
+        "Model hash: abcdef0123, Model: tiny, RNG: CPU, "
         "Version: automatic-spoon 0.2.0"
     )
 
@@ -83,7 +83,7 @@ def test_prompt_negative_prompt_and_pairs_stand_on_lines_of_their_own() -> None:
 def test_what_was_not_given_is_not_mentioned() -> None:
     assert text(JOB) == (
         "a cat,\nin a hat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.5, Seed: 42, "
-        "Size: 512x768, Model: tiny, RNG: CPU, Prompt technique: sd_embed, Version: automatic-spoon 0.2.0"
+        "Size: 512x768, Model: tiny, RNG: CPU, Version: automatic-spoon 0.2.0"
     )
 
 
@@ -129,7 +129,7 @@ def test_tags_that_are_text_are_told_from_those_of_loras() -> None:
     use = LoraUse(model_id=ModelId("id-ghibli"), weight=0.8)
     literal = replace(JOB, prompt="a <lora:ghibli:0.8> cat", loras=(use,))
     assert text(literal).startswith("a <lora:ghibli:0.8> cat <lora:ghibli:0.8>\nSteps: 20")
-    assert "Prompt technique: sd_embed, Lora tags: text, Version" in text(literal)
+    assert "Lora tags: text, Version" in text(literal)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,7 @@ def test_embeddings_vae_clip_skip_and_technique_are_named() -> None:
 
 def test_pictures_that_came_along_tell_strength_and_mask() -> None:
     job = replace(JOB, inputs=(InputKind.REFERENCE, InputKind.MASK), strength=0.6, image_fit=ImageFit.CROP)
-    assert (
-        "Denoising strength: 0.6, RNG: CPU, Prompt technique: sd_embed, Resize mode: Crop and Resize, Version"
-    ) in pairs(job)
+    assert ("Denoising strength: 0.6, RNG: CPU, Resize mode: Crop and Resize, Version") in pairs(job)
     assert "Denoising strength" not in pairs(replace(JOB, strength=0.6))
 
 
@@ -191,7 +189,7 @@ def test_the_values_of_a_mask_have_the_names_of_a1111() -> None:
     )
     assert (
         "Denoising strength: 0.6, RNG: CPU, Mask mode: Inpaint not masked, Mask blur: 4, "
-        "Inpaint area: Only masked, Masked area padding: 32, Masked content: latent noise, Prompt"
+        "Inpaint area: Only masked, Masked area padding: 32, Masked content: latent noise, Version"
     ) in pairs(job)
     alpha = replace(
         job,
@@ -202,10 +200,7 @@ def test_the_values_of_a_mask_have_the_names_of_a1111() -> None:
         inpaint_area=InpaintArea.WHOLE,
         inpaint_padding=None,
     )
-    assert (
-        "RNG: CPU, Mask blur: 4, Prompt technique: sd_embed, Resize mode: Resize and Fill, "
-        "Mask channel: alpha"
-    ) in pairs(alpha)
+    assert ("RNG: CPU, Mask blur: 4, Resize mode: Resize and Fill, Mask channel: alpha") in pairs(alpha)
 
 
 def test_pictures_that_came_along_tell_how_they_were_fitted_and_which_they_were() -> None:
@@ -260,3 +255,34 @@ def test_removed_backgrounds_and_tiles_are_told() -> None:
     assert "Background removed: u2net, Background color: #102030" in pairs(flat)
     both = replace(job, remove_background=removers, background_color="#102030")
     assert 'Background removed: "u2net, isnet", Background color: #102030' in pairs(both)
+
+
+def test_the_text_of_an_image_like_those_of_a1111_is_a1111s_to_the_byte() -> None:
+    """Written by hand after the format of A1111 1.10, with its option "CPU" for random numbers."""
+    spec = replace(
+        JOB,
+        prompt="masterpiece, (a fox:1.2) <lora:ghibli:0.8>\nBREAK snow, bad-hands",
+        negative_prompt="blurry, text",
+        scheduler=Scheduler.DPMPP_2M_SDE_KARRAS,
+        guidance_scale=6.5,
+        clip_skip=2,
+        vae=ModelId("id-ft-mse"),
+        loras=(LoraUse(model_id=ModelId("id-ghibli"), weight=0.8),),
+        lora_tags=True,
+        embeddings=(ModelId("id-bad-hands"),),
+        inputs=(InputKind.REFERENCE, InputKind.MASK),
+        strength=0.75,
+        mask_mode=MaskMode.LUMINANCE,
+        mask_blur=4,
+        inpaint_fill=InpaintFill.ORIGINAL,
+        inpaint_area=InpaintArea.MASKED,
+        inpaint_padding=32,
+    )
+    assert text(spec, source("dreams", "abcdef0123456789")).replace("automatic-spoon 0.2.0", "v1.10.1") == (
+        "masterpiece, (a fox:1.2) <lora:ghibli:0.8>\nBREAK snow, bad-hands\n"
+        "Negative prompt: blurry, text\n"
+        "Steps: 20, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 6.5, Seed: 42, Size: 512x768, "
+        "Model hash: abcdef0123, Model: dreams, VAE hash: 1111222233, VAE: ft-mse, Denoising strength: 0.75, "
+        "Clip skip: 2, RNG: CPU, Mask blur: 4, Inpaint area: Only masked, Masked area padding: 32, "
+        'Lora hashes: "ghibli: aa11bb22cc", TI hashes: "bad-hands: fedcba987654", Version: v1.10.1'
+    )

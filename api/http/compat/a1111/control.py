@@ -5,7 +5,6 @@ from typing import Final
 import falcon
 import msgspec
 
-from api.http.compat.a1111.answers import Options
 from api.http.compat.a1111.options import OptionStore, Settings
 from api.http.compat.a1111.reading import strange_parameters
 from api.http.compat.a1111.sending import send_null, send_told
@@ -109,16 +108,3 @@ class Control:
             self._bus.ask(StopEngine(engine_id=engine.engine_id), EngineAccepted)
         except IllegalMove:
             return  # it has stopped meanwhile
-
-
-class OptionsInMemory:
-    """Options of callers until the process ends."""
-
-    def __init__(self) -> None:
-        self._options: dict[str, Options] = {}
-
-    def load(self, caller: str) -> Options:
-        return self._options.get(caller, Options())
-
-    def save(self, caller: str, options: Options) -> None:
-        self._options[caller] = options

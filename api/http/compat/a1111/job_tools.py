@@ -25,6 +25,7 @@ from api.http.framework.file_headers import plain_name
 from api.http.framework.input_images import upright_size
 from api.http.resources.job_command import JobSending, renamed
 from api.http.resources.job_reader import JobSubmission
+from conf.settings import Server
 from kernel.protocol.client import JobAccepted
 from kernel.protocol.enums import (
     BlobKind,
@@ -76,8 +77,7 @@ class Tools:
     store: OptionStore
     images: SentImages
     blobs_folder: Path
-    max_pixels: int
-    max_body_bytes: int
+    server: Server
 
 
 class JobTools:
@@ -85,8 +85,8 @@ class JobTools:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._detect = LenientReader(DetectInput, tools.max_body_bytes)
-        self._rembg = LenientReader(RembgInput, tools.max_body_bytes)
+        self._detect = LenientReader(DetectInput, tools.server.max_body_bytes)
+        self._rembg = LenientReader(RembgInput, tools.server.max_body_bytes)
 
     def detect(self, req: falcon.Request, resp: falcon.Response) -> None:
         """POST /controlnet/detect"""
@@ -106,7 +106,7 @@ class JobTools:
         data = self._tools.images.file(field, texts[0])
         chosen = self._chosen(req)
         net = self._net_for(kind, chosen)
-        size = _map_size(upright_size(data), asked.controlnet_processor_res, self._tools.max_pixels)
+        size = _map_size(upright_size(data), asked.controlnet_processor_res, self._tools.server.max_pixels)
         kind = net.control_type or kind
         fields = {**_SHORT, "type_pose": kind, "control_models": [net.model_id], **_sides(size)}
 
@@ -123,7 +123,7 @@ class JobTools:
             told.append("alpha_matting has no effect")
         data = self._tools.images.file("input_image", asked.input_image)
         remover = self._tools.models.find("model", asked.model, ModelType.BACKGROUND)
-        size = _within(upright_size(data), self._tools.max_pixels, 8)
+        size = _within(upright_size(data), self._tools.server.max_pixels, 8)
         fields = {**_SHORT, "strength": 0, "remove_background_models": [remover.model_id], **_sides(size)}
 
         def answer(resp: falcon.Response, row: JobRow) -> None:

@@ -117,7 +117,7 @@ class _OneTranslation:
 
     def of_image(self, asked: ImageToImage) -> tuple[Fields, Files]:
         if not asked.init_images:
-            raise InitImageNotFound
+            raise InitImageNotFound("Init image not found: send it as init_images")
         if len(asked.init_images) > 1:
             raise _unsupported("init_images", "a request takes one image: send one request for each")
         files: Files = {}
