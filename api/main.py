@@ -45,7 +45,7 @@ _log: Final = logging.getLogger("api")
 def main() -> int:
     """Run the API until it is asked to stop. Returns: the exit code."""
     parser = argparse.ArgumentParser(prog="python -m api.main", description="Run the REST API.")
-    parser.add_argument("--config", type=Path, help="configuration file (default: conf/spoon.toml)")
+    parser.add_argument("--config", type=Path, help="configuration file (default: as `spoon` finds it)")
     parser.add_argument("--parent-pid", type=int, help="exit when this parent process exits")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish, Ctrl-C just ends it

@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
+from conf.installation import CONFIG_VARIABLE, Installation, locate
 from conf.keys import ENVIRONMENT_PREFIX, Key, Value, all_keys
 from conf.settings import Settings
-from conf.values import Unfit, default_value, read_value, read_variable
+from conf.values import Unfit, read_value, read_variable
 from kernel.protocol.errors import BadConfiguration, FieldProblem
 from kernel.protocol.type_info import analyzed
 
-CONFIG_VARIABLE: Final = "SPOON_CONFIG"
 URL_VARIABLE: Final = "SPOON_URL"
 ENGINE_VARIABLE: Final = "SPOON_ENGINE"
 """The URL of the API and the engine of jobs, for the command line; they configure the caller alone."""
@@ -38,41 +38,43 @@ class Effective:
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The effective settings. Without a path, SPOON_CONFIG names the file, if set.
+    """The effective settings of the installation that `locate` finds.
 
-    Relative folders start at the file's folder, or at the current one if there is no file.
+    Relative folders start at the configuration file's folder, or at the current one if there is no file.
     Raises: BadConfiguration, if the file or a variable is invalid.
     """
+    return settings_of(locate(path, environ), environ)
+
+
+def settings_of(installation: Installation, environ: Mapping[str, str]) -> Settings:
+    """The effective settings of an installation. Raises: BadConfiguration, as `load` does."""
     sections: dict[str, dict[str, Value]] = {}
-    for one in explain(path, environ):
+    for one in explain(installation, environ):
         sections.setdefault(one.key.section, {})[one.key.field] = one.value
     return msgspec.convert(sections, analyzed(Settings))
 
 
-def explain(path: Path | None, environ: Mapping[str, str]) -> tuple[Effective, ...]:
+def explain(installation: Installation, environ: Mapping[str, str]) -> tuple[Effective, ...]:
     """Every key with its effective value and source.
 
     Raises: BadConfiguration, as `load` does; it names all mistakes, a line each.
     """
-    file = config_file(path, environ)
-    home = (file.parent if file else Path()).absolute()
+    file, base = installation.file, installation.base
     keys = {key.path: key for key in all_keys()}
-    found = {path: Effective(key, default_value(key, home), "default") for path, key in keys.items()}
+    stated: dict[str, Effective] = {}
     mistakes: list[FieldProblem] = []
-    for one in (*(_from_file(file, keys, home) if file else ()), *_from_environment(environ, keys, home)):
+    for one in (*(_from_file(file, keys, base) if file else ()), *_from_environment(environ, keys, base)):
         if isinstance(one, Effective):
-            found[one.key.path] = one
+            stated[one.key.path] = one
         else:
             mistakes.append(one)
     if mistakes:
         raise BadConfiguration("\n".join(one.problem for one in mistakes), fields=tuple(mistakes))
-    return tuple(found.values())
+    return tuple(stated.get(path) or _default(key, installation) for path, key in keys.items())
 
 
-def config_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file that configures this installation, if there is one."""
-    named = environ.get(CONFIG_VARIABLE)
-    return path or (Path(named) if named else None)
+def _default(key: Key, installation: Installation) -> Effective:
+    return Effective(key, installation.default_of(key), installation.origin_of(key))
 
 
 def _from_file(file: Path, keys: Mapping[str, Key], home: Path) -> Iterator[Effective | FieldProblem]:

@@ -1,5 +1,7 @@
 """Every setting of automatic-spoon with its type, default and bounds; conf/spoon.toml describes them.
 
+The folders are those beside a configuration file; conf/installation.py has those of the platform.
+
 The name of a key in the file is the field's, less its unit: `images.expire_after_s` is written
 `images.expire_after = "7d"`. The bounds hold for what is loaded (conf/load.py), not for what code builds.
 """
@@ -13,6 +15,7 @@ from kernel.protocol.enums import Compilation
 
 _TCP_ADDRESS: Final = r"^tcp://.+:0*(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
 """With a port up to 65535: libzmq would truncate a larger one to 16 bits."""
+DATABASE_FILE: Final = "spoon.sqlite3"
 Some = Annotated[int, Meta(ge=1)]
 SomeTime = Annotated[float, Meta(gt=0, le=3_155_760_000)]
 AnyTime = Annotated[float, Meta(ge=0, le=3_155_760_000)]
@@ -130,6 +133,11 @@ class Bus(Struct, frozen=True, kw_only=True):
     """A tcp:// address for workers on other hosts, in addition to ipc; None: local workers only."""
 
 
+class Logs(Struct, frozen=True, kw_only=True):
+    folder: Path | None = None
+    """Folder of the logs of workers; None: the folder `logs` in database.folder."""
+
+
 class Shutdown(Struct, frozen=True, kw_only=True):
     grace_s: AnyTime = 600.0
     """How long a stop waits for running jobs before it puts them back in the queue."""
@@ -146,6 +154,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     prompts: Prompts = Prompts()
     engines: Engines = Engines()
     bus: Bus = Bus()
+    logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()
 
     @property
@@ -154,10 +163,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.bus.folder or self.database.folder / "bus"
 
     @property
+    def logs_folder(self) -> Path:
+        """The folder of the logs of workers."""
+        return self.logs.folder or self.database.folder / "logs"
+
+    @property
     def detectors_folder(self) -> Path:
         """The folder of the control-map detectors, each in a subfolder of its name."""
         return self.models.detectors_folder or self.models.folder / "detectors"
 
     @property
     def database_file(self) -> Path:
-        return self.database.folder / "spoon.sqlite3"
+        return self.database.folder / DATABASE_FILE

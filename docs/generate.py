@@ -31,9 +31,8 @@ def cli_page() -> str:
         "Global options go before the subcommand: `spoon --config my.toml jobs list`.",
         "`serve`, `manager` and `api` also accept `--config` after it.",
         "",
-        "The shell completes commands, options, and the names of engines and models, which it asks for:",
-        "",
-        '    eval "$(_SPOON_COMPLETE=bash_source spoon)"    # in ~/.bashrc; or zsh_source, fish_source',
+        "The shell completes commands, options, and the names of engines and models once it has the script",
+        "of [`spoon completion`](#spoon-completion).",
         "",
     ]
     for path, command in _commands(("spoon",), spoon):

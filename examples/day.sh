@@ -60,6 +60,8 @@ end() { # at the end, or when a task has failed
 }
 trap end EXIT
 
+: > spoon.toml # its data are beside it, not where those of the person are
+export SPOON_CONFIG="$PWD/spoon.toml"
 export SPOON_SERVER_PORT=0 SPOON_MODELS_FILE_ROOTS="$models" SPOON_IMAGES_MIN_FREE=100MB
 
 task "start the server"

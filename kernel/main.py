@@ -20,14 +20,15 @@ import apsw
 import zmq
 from msgspec.structs import replace
 
-from conf.load import load
+from conf.installation import locate
+from conf.load import settings_of
 from conf.settings import Settings
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
 from kernel.process.keys import ensure_all
 from kernel.process.lock import FolderLock
-from kernel.process.log import start
+from kernel.process.log import line, start
 from kernel.process.startup import hide_memory, make_files_private, raise_file_limit
 from kernel.protocol.endpoints import back_endpoint, front_endpoint
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
@@ -83,7 +84,7 @@ class Whole:
 def main() -> int:
     """Run a Manager until it is asked to stop. Returns: the exit code."""
     parser = argparse.ArgumentParser(prog="python -m kernel.main", description="Run the Manager.")
-    parser.add_argument("--config", type=Path, help="configuration file (default: conf/spoon.toml)")
+    parser.add_argument("--config", type=Path, help="configuration file (default: as `spoon` finds it)")
     parser.add_argument("--with-api", action="store_true", help="also run the REST API")
     parser.add_argument("--verbose", action="store_true", help="log every event and action")
     parser.add_argument("--fake-engines", action="store_true", help="run simulated engines (for tests)")
@@ -92,7 +93,10 @@ def main() -> int:
     make_files_private()
     hide_memory()
     try:
-        settings = load(options.config, os.environ)
+        installation = locate(options.config, os.environ)
+        if (notice := installation.notice()) is not None:
+            log.info(line("installation_found", notice=notice))
+        settings = settings_of(installation, os.environ)
         raise_file_limit()  # clients of bus.endpoint are connections too
         return run(settings, options)
     except BadConfiguration as error:
@@ -117,7 +121,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """
     with ExitStack() as stack:
         stack.callback(FolderLock(settings.database.folder).release)
-        access.tighten(access.database_place(settings.database.folder, settings.database_file))
+        access.tighten(access.database_place(settings.database_file, settings.logs_folder))
         whole = Whole(settings, options, open_resources(settings, log, stack, is_fake=options.fake_engines))
         while True:
             loop = _live(whole)

@@ -1,7 +1,11 @@
-"""What holds for all tests: their order, and how long Hypothesis searches."""
+"""What holds for all tests: their order, their user's folders, and how long Hypothesis searches."""
+
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.own_folders import own_folders
 
 ORDER = ("unit", "architecture", "property", "integration", "acceptance", "gpu")
 """What is quick and close to the cause fails first."""
@@ -18,6 +22,13 @@ settings.register_profile(
     "deep", parent=settings.get_profile("ci"), max_examples=5_000, stateful_step_count=150
 )
 settings.load_profile("ci")  # `--hypothesis-profile=deep` searches longer
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any module is imported: no test finds the folders of the person who runs it."""
+    stack = ExitStack()
+    stack.enter_context(own_folders())
+    config.add_cleanup(stack.close)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

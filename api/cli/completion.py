@@ -1,6 +1,7 @@
-"""Completes names of engines and models in the shell, by asking the running server; silent without one."""
+"""Completes names of engines and models in the shell, from the database or a server; otherwise silent."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -8,20 +9,22 @@ import click
 
 from api.cli.context import Invocation
 from kernel.protocol.enums import ModelType
-from kernel.protocol.errors import SpoonError
+from kernel.protocol.errors import DatabaseUnusable, SpoonError
 
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
+_ENGINES: Final = "engines"
+_MODELS: Final = "models"
 _TIMEOUT_S: Final = 1.0
 """A person waits for it between two keys."""
 
 
-def _names_at(path: str, query: Mapping[str, str] | None = None, also: tuple[str, ...] = ()) -> Completer:
-    """Completes the names of a list of the REST API, and these words."""
+def _names_of(kind: str, model_type: ModelType | None = None, also: tuple[str, ...] = ()) -> Completer:
+    """Completes the names of engines or models, and these words."""
 
     def complete(context: click.Context, parameter: click.Parameter, beginning: str) -> list[str]:
         try:
-            names = _names(_invocation(context), path, query or {})
+            names = _names(_invocation(context), kind, model_type)
         except (SpoonError, OSError):
             names = []
         return sorted({name for name in (*names, *also) if name.startswith(beginning)})
@@ -29,11 +32,25 @@ def _names_at(path: str, query: Mapping[str, str] | None = None, also: tuple[str
     return complete
 
 
-def _names(invocation: Invocation, path: str, query: Mapping[str, str]) -> list[str]:
+def _names(invocation: Invocation, kind: str, model_type: ModelType | None) -> list[str]:
+    """From the database if this user can read it, which takes no server; otherwise by the REST API."""
+    if not invocation.named_url():
+        with suppress(DatabaseUnusable):  # the user has none, but perhaps a service of this machine
+            return _names_in(invocation.settings().database_file, kind, model_type)
     from api.cli.client.client_models import list_names
 
     with invocation.rest(_TIMEOUT_S) as rest:
-        return list_names(rest, path, query)
+        return list_names(rest, f"/v1/{kind}", {"model_type": model_type} if model_type else {})
+
+
+def _names_in(database: Path, kind: str, model_type: ModelType | None) -> list[str]:
+    """Raises: DatabaseUnusable, if there is no database, or it cannot be read or is of another version."""
+    from api.cli.installation.database_copy import read_only
+    from kernel.views.named_sql import load_queries
+
+    query = load_queries("api.cli.installation", "names.sql")[kind]
+    with read_only(database) as connection:
+        return [str(name) for (name,) in connection.execute(query, {"model_type": model_type})]
 
 
 def _invocation(context: click.Context) -> Invocation:
@@ -47,11 +64,11 @@ def _invocation(context: click.Context) -> Invocation:
     )
 
 
-engine_names = _names_at("/v1/engines")
-model_names = _names_at("/v1/models")
-checkpoints = _names_at("/v1/models", {"model_type": ModelType.CHECKPOINT})
-loras = _names_at("/v1/models", {"model_type": ModelType.LORA})
-vaes = _names_at("/v1/models", {"model_type": ModelType.VAE}, ("checkpoint",))
-embeddings = _names_at("/v1/models", {"model_type": ModelType.EMBEDDING})
-controlnets = _names_at("/v1/models", {"model_type": ModelType.CONTROLNET})
-removers = _names_at("/v1/models", {"model_type": ModelType.BACKGROUND})
+engine_names = _names_of(_ENGINES)
+model_names = _names_of(_MODELS)
+checkpoints = _names_of(_MODELS, ModelType.CHECKPOINT)
+loras = _names_of(_MODELS, ModelType.LORA)
+vaes = _names_of(_MODELS, ModelType.VAE, ("checkpoint",))
+embeddings = _names_of(_MODELS, ModelType.EMBEDDING)
+controlnets = _names_of(_MODELS, ModelType.CONTROLNET)
+removers = _names_of(_MODELS, ModelType.BACKGROUND)

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from conf.load import URL_VARIABLE, config_file, load
+import click
+
+from conf.installation import Installation, locate
+from conf.load import URL_VARIABLE, settings_of
 from conf.settings import Settings
 from kernel.protocol.endpoints import API_URL_FILE
 
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Invocation:
     """The global options, and connections to the server that they select."""
 
@@ -24,18 +28,32 @@ class Invocation:
     url: str | None
     environ: Mapping[str, str]
 
-    def config_file(self) -> Path | None:
-        """The effective configuration file, if there is one."""
-        return config_file(self.config, self.environ)
+    @cached_property
+    def installation(self) -> Installation:
+        """The configuration file and folders that are meant. Raises: BadConfiguration."""
+        return locate(self.config, self.environ)
 
     def settings(self) -> Settings:
-        """The configuration. Raises: BadConfiguration."""
-        return load(self.config, self.environ)
+        """The configuration; a person is told once if it belongs to the current folder only.
+
+        Raises: BadConfiguration.
+        """
+        return self._told_settings
+
+    @cached_property
+    def _told_settings(self) -> Settings:
+        settings = settings_of(self.installation, self.environ)
+        if (notice := self.installation.notice()) and _is_for_a_person():
+            click.echo(f"spoon: {notice}", err=True)
+        return settings
 
     def base_url(self) -> str:
         """The API's URL: --url, SPOON_URL, the one that the API wrote to a file, or the configured one."""
-        named = self.url or self.environ.get(URL_VARIABLE)
-        return named or local_url(self.settings())
+        return self.named_url() or local_url(self.settings())
+
+    def named_url(self) -> str | None:
+        """The API's URL, if --url or SPOON_URL names one."""
+        return self.url or self.environ.get(URL_VARIABLE)
 
     def rest(self, timeout_s: float | None = None) -> "Rest":
         """A client of the REST API, to be closed; without a timeout, it has the patience of a command."""
@@ -48,6 +66,12 @@ class Invocation:
         from api.cli.client.bus import ManagerConnection
 
         return ManagerConnection(self.settings().bus_folder)
+
+
+def _is_for_a_person() -> bool:
+    """False for a command with --json, and for one that only completes a word."""
+    context = click.get_current_context(silent=True)
+    return context is not None and not (context.resilient_parsing or context.params.get("as_json"))
 
 
 def local_url(settings: Settings) -> str:

@@ -10,12 +10,14 @@ from typing import Final
 import click
 import msgspec
 
+from api.cli.commands.completion import completion
 from api.cli.commands.config import config
 from api.cli.commands.database import db
 from api.cli.commands.doctor import doctor
 from api.cli.commands.draw import draw
 from api.cli.commands.engines import engines
 from api.cli.commands.images import images
+from api.cli.commands.init import init
 from api.cli.commands.jobs import jobs
 from api.cli.commands.keys import keys
 from api.cli.commands.models import models
@@ -35,7 +37,8 @@ _WHOLE: Final = ("--config", "--url")
     "--config",
     "config_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Configuration file (TOML). [default: $SPOON_CONFIG, else built-in defaults]",
+    help="Configuration file (TOML). [default: $SPOON_CONFIG, else the user's (see `spoon init`), "
+    "else /etc/automatic-spoon/spoon.toml]",
 )
 @click.option(
     "--url",
@@ -49,8 +52,8 @@ def spoon(context: click.Context, config_file: Path | None, url: str | None) -> 
 
     \b
     Quick start:
-      SPOON_MODELS_FILE_ROOTS=. spoon serve &
-      spoon models add ./dreams.safetensors --type checkpoint --name dreams --wait
+      spoon init
+      spoon serve &
       spoon draw "a red fox in the snow" --out fox.png
       spoon stop
     """
@@ -61,6 +64,7 @@ def spoon(context: click.Context, config_file: Path | None, url: str | None) -> 
 
 
 for command in (
+    init,
     serve,
     stop,
     status,
@@ -78,6 +82,7 @@ for command in (
     config,
     db,
     doctor,
+    completion,
 ):
     spoon.add_command(command)
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from kernel.protocol.errors import AlreadyRunning, BadConfiguration
+from kernel.protocol.errors import AlreadyRunning, unusable_folder
 
 LOCK_FILE: Final = "manager.lock"
 _MODE: Final = 0o600
@@ -24,7 +24,7 @@ class FolderLock:
             folder.mkdir(0o700, parents=True, exist_ok=True)
             self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         except OSError as error:
-            raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
+            raise unusable_folder(folder, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

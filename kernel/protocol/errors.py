@@ -3,6 +3,7 @@
 The first line of a class's docstring is its title in problem documents, and its default detail.
 """
 
+from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -36,6 +37,12 @@ class SpoonError(Exception):
 
 
 Kind = TypeVar("Kind", bound=SpoonError)
+
+
+def unusable_folder(folder: Path, error: OSError) -> "BadConfiguration":
+    """The error of a folder of the server that cannot be created, read or written."""
+    way_out = "let this user write there, or choose another folder (`spoon config check` lists them)"
+    return BadConfiguration(f"{folder} cannot be used: {error.strerror}; {way_out}")
 
 
 def title_of(kind: type[SpoonError]) -> str:

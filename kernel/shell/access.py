@@ -39,11 +39,10 @@ class Place:
     """True if the group may read it."""
 
 
-def database_place(folder: Path, database: Path) -> Place:
-    """The database and the files beside it; the folder only if a database was in it before."""
-    lock = folder / LOCK_FILE
-    files = [lock, *(database.with_name(database.name + ending) for ending in ("", "-wal", "-shm"))]
-    logs = folder / "logs"
+def database_place(database: Path, logs: Path) -> Place:
+    """The database, the files beside it and the logs; the folders only if there was a database before."""
+    folder = database.parent
+    files = [folder / LOCK_FILE, *(database.with_name(database.name + end) for end in ("", "-wal", "-shm"))]
     return Place(folder, [folder, *files, logs, *logs.glob("*.log")] if database.exists() else [])
 
 

@@ -11,7 +11,7 @@ from zmq.utils import z85
 
 from kernel.protocol.codec import MAX_BODY_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, MAX_MESSAGE_BYTES, Frame
 from kernel.protocol.endpoints import MAX_IPC_PATH_BYTES
-from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.errors import BadConfiguration, unusable_folder
 
 HIGH_WATER_MARK: Final = 10_000
 """Messages queued for one peer before sending to it is refused."""
@@ -187,5 +187,5 @@ def private_folder(folder: Path) -> Path:
             raise BadConfiguration(f"{folder} belongs to another user")
         folder.chmod(0o700)
     except OSError as error:
-        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
+        raise unusable_folder(folder, error) from error
     return folder

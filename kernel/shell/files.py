@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from kernel.protocol.codec import Frame
-from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.errors import BadConfiguration, unusable_folder
 from kernel.shell.fs_ops import FileSystem, sync_folder
 
 PART_ENDING: Final = ".part"
@@ -94,7 +94,7 @@ def claim_folder(folder: Path, installation: int, disk: FileSystem) -> int:
         number = secrets.randbits(NUMBER_BITS)
         write_durably(folder, INSTALLATION_FILE, f"{installation:x} {number:x}\n".encode(), disk)
     except OSError as error:
-        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
+        raise unusable_folder(folder, error) from error
     return number
 
 
@@ -126,7 +126,7 @@ def sweep(folder: Path, kept: Set[str], disk: FileSystem) -> int:
             if is_own_name(entry.name) and entry.name not in kept and entry.is_file(follow_symlinks=False)
         ]
     except OSError as error:
-        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
+        raise unusable_folder(folder, error) from error
     for entry in strays:
         with suppress(OSError):  # a leftover must not fail the start
             disk.unlink(Path(entry.path))

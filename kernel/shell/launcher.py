@@ -21,6 +21,7 @@ from typing import Final
 
 from kernel.process.log import line
 from kernel.protocol.enums import WorkerRole
+from kernel.protocol.errors import unusable_folder
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, worker_environ, write_join
 from kernel.shell.devices import available_bytes
@@ -47,6 +48,7 @@ class SubprocessLauncher:
         standby: StandbyTerms = NONE_AT_ALL,
         threads: int = 0,
     ) -> None:
+        """Raises: BadConfiguration, if the folder of the logs cannot be created."""
         self._log_folder = log_folder
         self._environ = dict(environ)
         self._worker_environ = worker_environ(environ)
@@ -56,7 +58,10 @@ class SubprocessLauncher:
         self._workers: set[str] = set()
         """The names among them that are workers."""
         self.standbys = Standbys(standby, self._start_standby, available_bytes)
-        log_folder.mkdir(0o700, parents=True, exist_ok=True)
+        try:
+            log_folder.mkdir(0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable_folder(log_folder, error) from error
 
     def launch(self, join: Join) -> None:
         is_real_engine = join.role is WorkerRole.ENGINE and not join.is_fake

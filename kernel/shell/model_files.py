@@ -13,7 +13,7 @@ from typing import Final
 
 from kernel.core.events import KeptModel
 from kernel.protocol.enums import ModelState
-from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.errors import unusable_folder
 from kernel.protocol.ids import ModelId
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import incoming_name, is_stored_name, local_path, upload_of, uploaded_name
@@ -132,7 +132,7 @@ def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk:
         _sweep(folder / "incoming", {incoming_name(row.model_id) for row in unready}, disk)
         _sweep(folder / "uploads", uploads, disk, before_s=now_s - OLD_S)
     except OSError as error:
-        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
+        raise unusable_folder(folder, error) from error
 
 
 def _sweep(folder: Path, kept: set[str], disk: FileSystem, before_s: float | None = None) -> None:

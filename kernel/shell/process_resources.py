@@ -63,8 +63,7 @@ def _signals(stack: ExitStack) -> SignalPipe:
 def _launcher(settings: Settings, stack: ExitStack, *, is_fake: bool) -> SubprocessLauncher:
     """A launcher whose first standby starts before anything else, so that the first engine finds it ready."""
     terms = standby_terms(settings.engines, is_fake=is_fake)
-    logs = settings.database.folder / "logs"
-    launcher = SubprocessLauncher(logs, os.environ, terms, settings.engines.threads)
+    launcher = SubprocessLauncher(settings.logs_folder, os.environ, terms, settings.engines.threads)
     stack.callback(launcher.standbys.end)
     launcher.standbys.tend(clock.now().mono_s, is_loading=False, is_busy=False)
     return launcher

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel.process.log import line
-from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.errors import unusable_folder
 from kernel.protocol.ids import ImageId
 from kernel.shell.store import Store
 
@@ -46,7 +46,7 @@ def audit_storage(folder: Path, number: int, files: ImageFiles, store: Store) ->
     try:
         there = names_in(folder)
     except OSError as error:
-        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
+        raise unusable_folder(folder, error) from error
     missing = tuple(image_id for name, image_id in files.kept.items() if name not in there)
     found = tuple(
         image_id

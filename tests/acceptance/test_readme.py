@@ -24,7 +24,7 @@ SECTION: Final = README.partition("\n## Use\n")[2].partition("\n## ")[0]
 TUTORIAL: Final = (ROOT / "docs/tutorial.md").read_text()
 MODELS_PAGE: Final = (ROOT / "docs/models.md").read_text()
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-FOREGROUND: Final = ("spoon doctor", "spoon serve")
+FOREGROUND: Final = ("spoon init", "spoon doctor", "spoon serve")
 """What needs a machine or a terminal of its own; the server that the other commands talk to runs already."""
 PREAMBLE: Final = """
 set -e

@@ -126,9 +126,17 @@ def test_a_database_of_a_newer_version_is_refused(server: Server) -> None:
         ('[bus]\nfolder = "' + "x" * 120 + '"', "set bus.folder to a shorter"),
         ('[bus]\nendpoint = "tcp://*:7871"', "cannot connect to"),
         ('[bus]\nfolder = "/proc/version/bus"', "/proc/version/bus cannot be used"),
+        ('[logs]\nfolder = "/proc/version/logs"', "or choose another folder (`spoon config check`"),
         ('[bus]\nfolder = "~nobody-here/bus"', "home directory"),
     ],
-    ids=["misspelt", "too long a path", "every address", "below a file", "nobody's home"],
+    ids=[
+        "misspelt",
+        "too long a path",
+        "every address",
+        "below a file",
+        "no place for logs",
+        "nobody's home",
+    ],
 )
 def test_a_configuration_that_cannot_be_used_is_refused_with_the_way_out(
     server: Server, line: str, told: str

@@ -9,8 +9,9 @@ import click
 import pytest
 
 from api.cli.main import spoon
+from conf.installation import CONFIG_VARIABLE
 from conf.keys import all_keys
-from conf.load import CONFIG_VARIABLE, ENGINE_VARIABLE, URL_VARIABLE
+from conf.load import ENGINE_VARIABLE, URL_VARIABLE
 from tests.architecture.source_files import ROOT, sources
 
 PAGES = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]

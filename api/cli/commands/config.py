@@ -42,11 +42,12 @@ def check(invocation: Invocation, as_json: bool) -> None:
             origin=one.origin,
             variable=one.key.variable,
         )
-        for one in explain(invocation.config, invocation.environ)
+        for one in explain(invocation.installation, invocation.environ)
     ]
     if as_json:
         print_json(msgspec.json.encode(lines))
     else:
+        click.echo(f"configuration file: {invocation.installation.file or 'none; `spoon init` writes one'}\n")
         print_table(
             ("KEY", "VALUE", "SOURCE"),
             [(line.key, line.value, line.origin) for line in lines],

@@ -69,10 +69,11 @@ def _sum_of(found: Sequence[CheckResult]) -> str:
 
 def _results(invocation: Invocation, settings: Settings) -> Iterator[CheckResult]:
     from api.cli.installation.features import features
-    from api.cli.installation.machine import machine
+    from api.cli.installation.machine import configuration, machine
     from api.cli.installation.own_files import own_files
     from api.cli.installation.software import software
 
+    yield configuration(invocation.installation)
     are_workers_local = settings.bus.workers_endpoint is None
     yield own_files()
     yield from software(are_workers_local)

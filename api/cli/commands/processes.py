@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import click
 
 from api.cli.context import Invocation
+from conf.load import settings_of
 from kernel.protocol.join import JOIN_FILE_OPTION, worker_environ
 
 _ROOT: Final = Path(__file__).parents[3]
@@ -99,8 +100,10 @@ def _verbosity(verbose: bool) -> tuple[str, ...]:
 
 def _become(invocation: Invocation, config_file: Path | None, module: str, *options: str) -> NoReturn:
     invocation = replace(invocation, config=config_file or invocation.config)
-    invocation.settings()  # a wrong one ends this process, not the one that it turns into
-    file = invocation.config_file()
+    installation = invocation.installation
+    # A wrong one ends this process, not the one that it turns into.
+    settings_of(installation, invocation.environ)
+    file = installation.file
     _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))
 
 

@@ -13,6 +13,7 @@ from api.cli.context import configured_url, written_url
 from api.cli.installation.diagnosis import CheckResult, Verdict
 from api.cli.installation.privacy import privacy
 from api.cli.output import printable, size
+from conf.installation import Installation
 from conf.settings import Models, Settings
 from kernel.protocol.endpoints import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
 from kernel.protocol.type_info import analyzed
@@ -30,6 +31,18 @@ def machine(settings: Settings, is_running: bool) -> Iterator[CheckResult]:
     yield from gpus()
 
 
+def configuration(installation: Installation) -> CheckResult:
+    """Which configuration file counts; a note, if the installation is found from one folder only."""
+    found = str(installation.file or "no file: defaults and variables")
+    notice = installation.notice()
+    return CheckResult(
+        subject="configuration",
+        verdict=Verdict.NOTE if notice else Verdict.OK,
+        found=f"{found}; the data are in this folder" if notice else found,
+        remedy="run `spoon init` here to use them from every folder" if notice else None,
+    )
+
+
 def folders(settings: Settings) -> Iterator[CheckResult]:
     """The folders that the Manager writes to; it creates missing ones when it starts."""
     named = {
@@ -38,6 +51,7 @@ def folders(settings: Settings) -> Iterator[CheckResult]:
         "blobs.folder": settings.blobs.folder,
         "models.folder": settings.models.folder,
         "bus.folder": settings.bus_folder,
+        "logs.folder": settings.logs_folder,
     }
     for key, folder in named.items():
         present = _nearest(folder)
@@ -105,7 +119,7 @@ def socket_paths(bus_folder: Path) -> CheckResult:
         subject="socket paths",
         verdict=Verdict.MISSING,
         found=found,
-        remedy="set bus.folder to a shorter path, e.g. /run/user/1000/spoon",
+        remedy="set bus.folder to a shorter path, e.g. ~/.spoon-bus",
     )
 
 
@@ -113,7 +127,7 @@ def port(settings: Settings, is_running: bool) -> CheckResult:
     """Whether the API can listen on its configured address, or else who does."""
     host, number, url = settings.server.host, settings.server.port, configured_url(settings)
     subject = f"port {number}"
-    reason = _bind_error(host, number)
+    reason = bind_error(host, number)
     if reason is None:
         return CheckResult(subject=subject, verdict=Verdict.OK, found=f"free on {host}")
     holder = _holder(url)
@@ -127,7 +141,7 @@ def port(settings: Settings, is_running: bool) -> CheckResult:
     )
 
 
-def _bind_error(host: str, number: int) -> str | None:
+def bind_error(host: str, number: int) -> str | None:
     """Why nobody can listen there now; None, if the API can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

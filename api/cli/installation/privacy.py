@@ -19,7 +19,7 @@ def open_paths(settings: Settings) -> Iterator[Path]:
         settings.database.folder,
         settings.blobs.folder,
         settings.bus_folder,
-        settings.database.folder / "logs",
+        settings.logs_folder,
         *(database.with_name(database.name + ending) for ending in ("", "-wal", "-shm")),
     ]
     yield from (path for path in private if is_open(path))

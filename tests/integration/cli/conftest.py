@@ -7,6 +7,7 @@ import pytest
 
 from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import FakeApi, running
+from tests.own_folders import user_in
 
 
 @pytest.fixture
@@ -25,4 +26,14 @@ def spoon(capsys: pytest.CaptureFixture[str], api: FakeApi) -> Spoon:
 def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spoon:
     """The command of an installation in a new folder, where no server runs."""
     monkeypatch.chdir(tmp_path)
+    Path("spoon.toml").touch()
+    return Spoon(capsys, {"SPOON_SERVER_PORT": "1", "SPOON_CONFIG": "spoon.toml"})
+
+
+@pytest.fixture
+def newcomer(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spoon:
+    """The command of a user who has nothing yet, in a new folder."""
+    monkeypatch.chdir(tmp_path)
+    for name, folder in user_in(tmp_path / "user").items():
+        monkeypatch.setenv(name, folder)
     return Spoon(capsys, {"SPOON_SERVER_PORT": "1"})

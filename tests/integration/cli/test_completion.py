@@ -1,16 +1,24 @@
-"""Names of engines and models are completed by the server that runs, and nothing is said where none does."""
+"""Names of engines and models are completed from the database or by a server; without both, none is."""
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
 import pytest
 
 from api.cli.main import spoon as root
+from conf.load import load
+from kernel.shell.store import Store
+from tests import own_folders
 from tests.integration.cli.fake_api import Answer, FakeApi
 
 ROOT = Path(__file__).parents[3]
+A_MODEL = """INSERT INTO model (model_id, name, uri, model_type, status, tags, trigger_words, created_at_ms)
+VALUES (?, ?, ?, ?, 'ready', '[]', '[]', 1)"""
+AN_ENGINE = """INSERT INTO engine (engine_id, name, spec, status, created_at_ms)
+VALUES ('e', 'portraits', '{"checkpoint": "0"}', 'closed', 1)"""
 ENGINES = {
     "items": [{"name": "portraits"}, {"name": None}, {"name": "posters"}, {"name": "landscapes"}],
     "next": None,
@@ -21,7 +29,8 @@ MODELS = {"items": [{"name": "dreams"}], "next": None}
 def completed(line: str, **variables: str) -> list[str]:
     """What the shell is offered for the last word of a line."""
     words = line.split(" ")
-    environ = {"PYTHONPATH": str(ROOT), "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)} | variables
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    environ = own_folders.variables() | {"PYTHONPATH": str(ROOT)} | asked | variables
     command = [sys.executable, "-m", "api.cli.main"]
     ended = subprocess.run(
         command,
@@ -63,6 +72,37 @@ def test_a_wrong_configuration_and_a_strange_server_stay_silent(server: FakeApi)
     server.on("GET", "/v1/engines", Answer(body={"items": 1}))
     assert completed("spoon engines show p", SPOON_URL=server.url) == []
     assert completed("spoon engines show p", SPOON_SERVER_PROT="1") == []
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A database with two models and an engine. Returns: the configuration file of its installation."""
+    file = tmp_path / "spoon.toml"
+    file.touch()
+    database = load(file, {}).database_file
+    database.parent.mkdir(parents=True)
+    with closing(Store(database)) as store:
+        for number, (name, model_type) in enumerate([("dreams", "checkpoint"), ("snow", "lora")]):
+            store.connection.execute(A_MODEL, (str(number), name, str(number), model_type))
+        store.connection.execute(AN_ENGINE)
+    return file
+
+
+def test_without_a_server_names_come_from_the_database(database: Path) -> None:
+    environ = {"SPOON_CONFIG": str(database), "SPOON_SERVER_PORT": "1"}
+    assert completed("spoon models show d", **environ) == ["dreams"]
+    assert completed("spoon draw fox --lora s", **environ) == ["snow"]
+    assert completed("spoon draw fox --lora d", **environ) == []
+    assert completed("spoon engines show ", **environ) == ["portraits"]
+
+
+def test_a_database_that_cannot_be_read_is_passed_over_for_the_server(
+    server: FakeApi, database: Path
+) -> None:
+    file = load(database, {}).database_file
+    file.write_bytes(b"not a database" * 100)
+    port = server.url.rpartition(":")[2]
+    assert completed("spoon models show d", SPOON_CONFIG=str(database), SPOON_SERVER_PORT=port) == ["dreams"]
 
 
 def parameters(group: click.Group) -> list[click.Parameter]:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import Answer, FakeApi, events, problem
+from tests.own_folders import variables
 
 WAITING = {"job_id": "j1", "status": "waiting", "image_ids": ["i1"]}
 FINISHED = WAITING | {"status": "finished", "prompt": "A red fox, in the deep snow!", "seed": 7}
@@ -135,7 +136,7 @@ def test_a_failed_job_saves_nothing(spoon: Spoon, fox: FakeApi, tmp_path: Path) 
 def test_a_terminal_that_can_shows_the_image_before_its_name(fox: FakeApi) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "api.cli.main", "--url", fox.url, "draw", "a red fox"]
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM_PROGRAM": "WezTerm"}
+    environ = variables() | {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM_PROGRAM": "WezTerm"}
     subprocess.run(command, env=environ, stdout=theirs, stderr=subprocess.DEVNULL, check=True)
     shown = b""
     while not shown.endswith(b".png\r\n"):

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_effective_configuration_is_listed_with_its_origins(here: Spoon) -> None:
     Path("mine.toml").write_text("images.disk_quota = '50GB'\n", encoding="utf-8")
-    lines = here("--config", "mine.toml", "config", "check").out.splitlines()
+    first, *lines = here("--config", "mine.toml", "config", "check").out.splitlines()
+    assert first == "configuration file: mine.toml"
     words = [line.split() for line in lines]
     assert ["images.disk_quota", '"50GB"', "mine.toml:1"] in words
     assert ["server.port", "1", "SPOON_SERVER_PORT"] in words
@@ -204,3 +205,22 @@ def test_the_help_comes_without_anything_heavy() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "Quick start:" in ended.stdout
     assert ended.stderr == "[]\n"
+
+
+def test_without_any_file_the_folders_are_those_of_the_user(newcomer: Spoon, tmp_path: Path) -> None:
+    found = {one["key"]: one for one in json.loads(newcomer("config", "check", "--json").out)}
+    database, bus = found["database.folder"], found["bus.folder"]
+    assert database["value"] == f'"{tmp_path}/user/data/automatic-spoon/database"'
+    assert (database["origin"], bus["origin"]) == ("default (user's folder)",) * 2
+    assert str(tmp_path / "user/state/automatic-spoon/bus") in newcomer("status").err
+
+
+def test_data_in_the_current_folder_are_told_once_and_never_with_json(newcomer: Spoon) -> None:
+    Path("data/database").mkdir(parents=True)
+    Path("data/database/spoon.sqlite3").touch()
+    notice = f"spoon: using the data in {Path('data').absolute()}; run `spoon init` here"
+    assert newcomer("db", "check").err.count(notice) == 1
+    assert newcomer("stop").err.count(notice) == 1
+    assert newcomer("db", "check", "--json").err.count(notice) == 0
+    newcomer.environ["SPOON_URL"] = "http://127.0.0.1:1"
+    assert newcomer("jobs", "list").err.count(notice) == 0

@@ -12,6 +12,7 @@ import pytest
 from api.cli.main import spoon as root
 from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import Answer, FakeApi, events
+from tests.own_folders import variables
 
 JOB = {"job_id": "j1", "status": "finished", "image_ids": ["i1"], "prompt": "a fox", "seed": 7}
 BYTES = b"\x89PNG\r\n\x1a\n\xff\x00" + bytes(range(256))
@@ -53,7 +54,7 @@ def piped(fox: FakeApi) -> Callable[..., "subprocess.CompletedProcess[bytes]"]:
     """The command in a process of its own, for the bytes of its stdout."""
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SPOON_URL": fox.url}
+        environ = variables() | {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SPOON_URL": fox.url}
         command = [sys.executable, "-m", "api.cli.main", *arguments]
         return subprocess.run(command, env=environ, capture_output=True, check=False)
 

@@ -12,6 +12,7 @@ import pytest
 
 from api.cli.output import COLORS
 from kernel.protocol.enums import EngineState, JobState, ModelState
+from tests import own_folders
 from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import Answer, FakeApi
 
@@ -36,7 +37,8 @@ def jobs(api: FakeApi) -> FakeApi:
 def on_terminal(api: FakeApi, *arguments: str, **variables: str) -> list[str]:
     """The lines that a command prints on a terminal."""
     ours, theirs = pty.openpty()
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SPOON_URL": api.url} | variables
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SPOON_URL": api.url}
+    environ |= own_folders.variables() | variables
     command = [sys.executable, "-m", "api.cli.main", *arguments]
     stderr = theirs if variables.pop("both", None) else subprocess.DEVNULL
     subprocess.run(command, env=environ, stdout=theirs, stderr=stderr, stdin=subprocess.DEVNULL, check=True)

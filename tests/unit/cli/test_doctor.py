@@ -13,6 +13,7 @@ from api.cli.commands.doctor import remedies
 from api.cli.installation import machine
 from api.cli.installation.diagnosis import CheckResult, Verdict
 from api.cli.installation.software import Floor, floors, is_at_least, package, python, sd_embed, sqlite
+from conf.installation import Installation, Layout
 from conf.settings import Bus, Database, Images, Models, Server, Settings
 from kernel.protocol.endpoints import API_URL_FILE
 
@@ -108,6 +109,15 @@ def test_without_folders_models_can_only_be_uploaded_and_the_way_out_is_named() 
     problem = "not set: models on this machine can only be uploaded"
     assert (found.verdict, found.found) == (Verdict.NOTE, problem)
     assert "SPOON_MODELS_FOLDERS" in (found.remedy or "")
+
+
+def test_the_configuration_that_counts_is_named_and_data_of_one_folder_only_are_noted() -> None:
+    named = machine.configuration(Installation(Path("my.toml"), Path("/x"), Layout.BESIDE))
+    assert (named.verdict, named.found, named.remedy) == (Verdict.OK, "my.toml", None)
+    assert machine.configuration(Installation(None, Path("/x"), Layout.USER)).found.startswith("no file")
+    here = machine.configuration(Installation(None, Path("/x"), Layout.HERE))
+    assert here.verdict is Verdict.NOTE
+    assert "`spoon init`" in (here.remedy or "")
 
 
 def test_a_socket_path_has_at_most_107_bytes() -> None:

@@ -1,9 +1,11 @@
 """Where settings come from, which one counts, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from conf.installation import FOLDER_KEYS, of_file
 from conf.keys import all_keys
 from conf.load import explain, load
 from conf.settings import Settings
@@ -20,28 +22,32 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
+def uncommented(folder: Path) -> Path:
+    """The shipped file, with the lines that it has as comments."""
+    return written(folder, re.sub(r"(?m)^#(?=\w+ = )", "", SHIPPED.read_text(encoding="utf-8")))
+
+
 def test_the_shipped_file_says_exactly_the_defaults(tmp_path: Path) -> None:
-    shipped = written(tmp_path, SHIPPED.read_text(encoding="utf-8"))
-    assert load(shipped, {}) == load(written(tmp_path, ""), {})
+    shipped = load(uncommented(tmp_path), {})
+    copied = load(written(tmp_path, SHIPPED.read_text(encoding="utf-8")), {})
+    assert shipped == copied == load(written(tmp_path, ""), {})
 
 
-def test_the_shipped_file_names_every_key() -> None:
-    assert [one.key.path for one in explain(SHIPPED, {}) if one.origin == "default"] == []
+def test_the_shipped_file_names_every_key(tmp_path: Path) -> None:
+    origins = {one.key.path: one.origin for one in explain(of_file(uncommented(tmp_path)), {})}
+    assert [path for path, origin in origins.items() if origin == "default"] == []
+
+
+def test_the_shipped_file_leaves_the_folders_of_the_server_where_they_are(tmp_path: Path) -> None:
+    copied = written(tmp_path, SHIPPED.read_text(encoding="utf-8"))
+    unsaid = {one.key.path for one in explain(of_file(copied), {}) if one.origin == "default"}
+    assert unsaid == set(FOLDER_KEYS)
 
 
 def test_every_field_of_the_settings_has_a_key() -> None:
     fields = {f"{section}.{field}" for section in Settings.__struct_fields__
               for field in getattr(Settings(), section).__struct_encode_fields__}  # fmt: skip
     assert {f"{key.section}.{key.field}" for key in all_keys()} == fields
-
-
-def test_without_a_file_the_defaults_hold_below_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    settings = load(None, {})
-    assert settings.server == Settings().server
-    assert settings.database.folder == tmp_path / "data/database"
 
 
 def test_a_relative_folder_begins_at_the_folder_of_the_file(tmp_path: Path) -> None:
@@ -96,7 +102,7 @@ def test_the_file_may_be_named_in_the_environment(tmp_path: Path) -> None:
 
 def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:
     file = written(tmp_path, "# mine\n[server]\nport = 5\n[bus]\nendpoint = 'tcp://10.0.0.1:7871'\n")
-    origins = {one.key.path: one.origin for one in explain(file, {"SPOON_SERVER_HOST": "::1"})}
+    origins = {one.key.path: one.origin for one in explain(of_file(file), {"SPOON_SERVER_HOST": "::1"})}
     assert origins["server.port"] == f"{file}:3"
     assert origins["bus.endpoint"] == f"{file}:5"
     assert origins["server.host"] == "SPOON_SERVER_HOST"
@@ -171,13 +177,16 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_shown_is_what_the_file_may_say(tmp_path: Path) -> None:
     source = written(tmp_path, 'images.folder = "a \\"b\\" \\\\ c"\nimages.disk_quota = "50GB"\n')
-    shown = "\n".join(f"{one.key.path} = {show_value(one.key, one.value)}" for one in explain(source, {}))
+    shown = "\n".join(
+        f"{one.key.path} = {show_value(one.key, one.value)}" for one in explain(of_file(source), {})
+    )
     (tmp_path / "again").mkdir()
     assert load(written(tmp_path / "again", shown), {}) == load(source, {})
 
 
 def test_one_of_several_words_is_taken_and_any_other_refused_with_all_of_them(tmp_path: Path) -> None:
     assert load(written(tmp_path, 'engines.compile = "graphs"'), {}).engines.compile is Compilation.GRAPHS
-    assert load(None, {"SPOON_ENGINES_COMPILE": "regional"}).engines.compile is Compilation.REGIONAL
+    named = {"SPOON_ENGINES_COMPILE": "regional"}
+    assert load(written(tmp_path, ""), named).engines.compile is Compilation.REGIONAL
     with pytest.raises(BadConfiguration, match=r'"always" is not allowed.*"off", "regional", "graphs"'):
         load(written(tmp_path, 'engines.compile = "always"'), {})
