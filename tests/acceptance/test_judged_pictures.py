@@ -1,6 +1,7 @@
 """Whether pictures are right: the family that ships, through REST, judged by what the pictures show."""
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from shutil import copytree
 from typing import Final
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+from openai import OpenAI
+from openai.types import ImagesResponse
 from PIL import Image
 
 from bench.pictures import png
@@ -355,3 +358,56 @@ def test_every_file_says_how_it_was_drawn_and_that_draws_it_again(image_server: 
     prompt = recipe.splitlines()[0]
     again = image_server.draw(engine="sd", prompt=prompt, steps=int(steps), cfg=float(cfg), seed=int(seed))
     assert np.array_equal(first.pixels, again.pixels)
+
+
+@pytest.fixture
+def openai_client(image_server: ImageServer) -> Iterator[OpenAI]:
+    with OpenAI(base_url=str(image_server.http.base_url), api_key="any", max_retries=0) as client:
+        yield client
+
+
+def file_in(made: ImagesResponse) -> bytes:
+    assert made.data is not None
+    return b64decode(str(made.data[0].b64_json))
+
+
+@pytest.mark.parametrize("model", ["sd", "scenes-sdxl"])
+def test_openais_client_gets_what_our_own_route_gives(
+    image_server: ImageServer, openai_client: OpenAI, model: str
+) -> None:
+    """By the name of an engine, or of a checkpoint, which then has the engine that this job gets."""
+    prompt, named = "a large red circle on a blue background", "engine" if model == "sd" else "checkpoint"
+    more = {"seed": 3, "num_inference_steps": STEPS, "guidance_scale": 5}
+    made = openai_client.images.generate(model=model, prompt=prompt, extra_body=more)
+    asked = {"engine": None, named: model, "seed": 3, "steps": STEPS, "cfg": 5}
+    assert np.array_equal(pixels_of(file_in(made)), image_server.draw(prompt=prompt, **asked).pixels)
+    assert judge(pixels_of(file_in(made)).astype(np.uint8)).scene.colour is Colour.RED
+
+
+def test_openais_mask_says_by_transparency_where_to_paint(openai_client: OpenAI) -> None:
+    reference, shape = drawing_of(STAR)
+    around = cv2.dilate(shape, np.ones((9, 9), np.uint8))
+    mask = Image.fromarray(np.dstack([reference, 255 - around * 255]))
+    made = openai_client.images.edit(
+        model="sd",
+        image=png(Image.fromarray(reference)),
+        mask=png(mask),
+        prompt="a large red star on a blue background, left",
+        extra_body={"strength": 1.0, "seed": 1},
+    )
+    painted = pixels_of(file_in(made))
+    assert judge(painted.astype(np.uint8)).scene.colour is Colour.RED
+    outside = cv2.dilate(around, np.ones((33, 33), np.uint8)) == 0
+    assert np.array_equal(painted[outside], reference[outside])
+    assert not np.array_equal(painted, reference)
+
+
+def test_openais_transparent_background_shows_the_shape_alone(openai_client: OpenAI) -> None:
+    prompt, more = "a large yellow star on a blue background, center", {"seed": 2}
+    whole_picture = openai_client.images.generate(model="sd", prompt=prompt, extra_body=more)
+    cut = openai_client.images.generate(model="sd", prompt=prompt, background="transparent", extra_body=more)
+    assert (whole_picture.background, cut.background) == ("opaque", "transparent")
+    alpha = (pixels_of(file_in(cut))[:, :, 3] > 127).astype(np.uint8)
+    patch = find_patch(pixels_of(file_in(whole_picture)).astype(np.uint8))
+    patch = cv2.resize(patch, alpha.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    assert overlap(alpha, patch) > 0.85

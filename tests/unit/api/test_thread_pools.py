@@ -20,6 +20,7 @@ SHARES = {Pool.QUICK: 1, Pool.READ: 1, Pool.ASK: 2}
         ("GET", "/v1/events", 0, Pool.READ),
         ("GET", "/nowhere", 0, Pool.READ),
         ("GET", "/v1/images/i1/download", 0, Pool.ASK),
+        ("GET", "/v1/images/i1/content", 0, Pool.ASK),
         ("POST", "/v1/jobs", HEAVY_BYTES, Pool.ASK),
         ("POST", "/v1/jobs", HEAVY_BYTES + 1, Pool.HEAVY),
         ("POST", "/v1/models/upload", 10**9, Pool.UPLOAD),
