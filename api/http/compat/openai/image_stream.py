@@ -26,11 +26,13 @@ from kernel.views.reader import Reader
 from kernel.views.rows import ImageRow, JobRow
 
 PREVIEW_FORMAT: Final = "jpeg"
+GENERATION_EVENTS: Final = "image_generation"
+EDIT_EVENTS: Final = "image_edit"
 OPENAI_EVENTS: Final = EventStream(
     "OpenAiImageEventData",
     {
         f"{prefix}.{what}": OpenAiImageEvent
-        for prefix in ("image_generation", "image_edit")
+        for prefix in (GENERATION_EVENTS, EDIT_EVENTS)
         for what in ("partial_image", "completed")
     },
 )
@@ -44,6 +46,10 @@ class ImageStreams:
         self._hub = hub
         self._slots = slots
         self._files = files
+
+    def check_room(self, req: falcon.Request) -> None:
+        """Check, before a job is submitted, that its stream may be opened. Raises: TooManyStreams."""
+        sse.take_place(self._slots, req)()
 
     def open(
         self, req: falcon.Request, row: JobRow, prefix: str, partial_images: int, warnings: tuple[str, ...]

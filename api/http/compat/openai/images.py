@@ -10,7 +10,7 @@ from api.http.compat.image_files import ImageFile, ImageFiles, SentBody
 from api.http.compat.job_end import JobEnd, error_of, tell_in_header
 from api.http.compat.openai.answers import OpenAiImage, images_of, size_of
 from api.http.compat.openai.image_requests import ImageRequest, ImageRequests
-from api.http.compat.openai.image_stream import ImageStreams
+from api.http.compat.openai.image_stream import EDIT_EVENTS, GENERATION_EVENTS, ImageStreams
 from api.http.compat.openai.request_fields import (
     OpenAiEdit,
     OpenAiFields,
@@ -36,8 +36,6 @@ from kernel.views.rows import ImageRow, JobRow
 JOB_HEADER: Final = "X-Spoon-Job"
 NO_RETRY: Final = ("X-Should-Retry", "false")
 """OpenAI's clients send a request again after every other 5xx."""
-GENERATION_EVENTS: Final = "image_generation"
-EDIT_EVENTS: Final = "image_edit"
 TIMES: Final = 3
 """A response takes this many times the size of its image files in memory: as they are, and in base64."""
 
@@ -83,7 +81,6 @@ class OpenAiImageRoutes:
         read: Callable[[falcon.Request], ImageRequest],
         events: str,
     ) -> None:
-        self._answering.end.check_room()
         theirs, warnings, job_id = self._submit(req, read)
         resp.set_header(JOB_HEADER, job_id)
         if theirs.stream:
@@ -107,6 +104,10 @@ class OpenAiImageRoutes:
 
         def read_it() -> tuple[JobSubmission, str]:
             requests.append(read(req))
+            if requests[0].translated.theirs.stream:
+                self._answering.streams.check_room(req)
+            else:
+                self._answering.end.check_room()
             return requests[0].submission, key or self._retries.key_of(req, requests[0].digest)
 
         try:

@@ -10,7 +10,6 @@ from kernel.protocol.errors import (
     ModelNotFound,
     SpoonError,
     of_field,
-    wrong_field,
 )
 from kernel.protocol.masks import Size
 from kernel.protocol.values import MAX_SIDE_PX, PIXELS_PER_LATENT
@@ -48,9 +47,10 @@ def refused(error: SpoonError, model: str | None, targets: Sequence[JobTarget]) 
             return of_field(ModelMissing, "model", error.fields[0].problem)
         known = f": use one of {_listed(targets)}" if targets else ": none is there yet"
         return of_field(ModelNotFound, "model", f"no engine or checkpoint is called {model!r}{known}")
-    if model is None and isinstance(error, InvalidField):
-        return wrong_field("model", f"is required, or the setting engines.default: one of {_listed(targets)}")
-    return of_field(type(error), "model", error.fields[0].problem)
+    problem = error.fields[0].problem
+    if model is None and fields == {"checkpoint"} and isinstance(error, InvalidField):
+        problem = f"is required, or the setting engines.default: one of {_listed(targets)}"
+    return of_field(type(error), "model", problem)
 
 
 def _listed(targets: Sequence[JobTarget]) -> str:

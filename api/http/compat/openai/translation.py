@@ -18,6 +18,7 @@ from api.http.compat.openai.request_fields import (
     OpenAiVariation,
     check_words,
 )
+from api.http.contract.enum_choices import find_choice
 from api.http.contract.field_aliases import our_name
 from api.http.contract.job_input import BLOB_FIELDS, JobInput
 from api.http.contract.request_parsing import read_fields
@@ -126,8 +127,7 @@ def _put_common(theirs: OpenAiFields, made: Translated, faults: ValidationErrors
             made.job["previews"] = True
         else:
             made.warnings.append("partial_images has no effect without stream")
-    is_jpeg = str(made.job.get("image_file_type")).lower() in ("jpeg", "jpg")
-    if theirs.background == Background.TRANSPARENT and is_jpeg:
+    if theirs.background == Background.TRANSPARENT and _file_type(made) is ImageFileType.JPEG:
         faults.wrong("background", "transparent requires output_format png or webp: jpeg has no transparency")
 
 
@@ -148,8 +148,12 @@ def _put_file_type(said: str, made: Translated, faults: ValidationErrors) -> Non
         known = ", ".join(ImageFileType)
         faults.wrong("output_format", f"{wanted} is not supported: images are still and of pixels ({known})")
     elif wanted not in NOTHING_ASKED:
-        wanted = ImageFileType.JPEG if wanted == "jpg" else wanted
         _put(made, "image_file_type", wanted, "output_format", faults)
+
+
+def _file_type(made: Translated) -> ImageFileType | None:
+    """The type of the files; None, if it is none that there is, which is refused with the job."""
+    return find_choice(ImageFileType, str(made.job.get("image_file_type", ImageFileType.PNG)))
 
 
 def _put_quality(theirs: OpenAiFields, made: Translated, faults: ValidationErrors) -> None:
@@ -161,7 +165,7 @@ def _put_quality(theirs: OpenAiFields, made: Translated, faults: ValidationError
         made.warnings.append("quality has no effect: set steps")
     if theirs.output_compression is None:
         return
-    if made.job.get("image_file_type") in (ImageFileType.JPEG, ImageFileType.WEBP):
+    if _file_type(made) is not ImageFileType.PNG:
         _put(made, "quality", max(1, theirs.output_compression), "output_compression", faults)
     else:
         made.warnings.append("output_compression has no effect: png has no quality")

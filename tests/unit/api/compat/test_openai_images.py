@@ -7,6 +7,7 @@ import falcon.testing
 import msgspec
 import pytest
 
+from api.http.app import make_app
 from api.hub import Hub
 from kernel.protocol.client import ClaimDownload, DownloadGranted, FinishDownload, SubmitJob
 from kernel.protocol.enums import InputKind, MaskMode
@@ -16,7 +17,7 @@ from kernel.protocol.specs import EngineSpec
 from tests.unit.api.fake_bus import accepted
 from tests.unit.api.forms import HEADERS, Part, file, form, text
 from tests.unit.api.sample_pictures import PNG, PNG_TEXT, picture
-from tests.unit.api.stage import Stage
+from tests.unit.api.stage import NOW_MS, Stage
 from tests.unit.views.database import SPEC
 
 GENERATIONS = "/v1/images/generations"
@@ -336,6 +337,16 @@ def test_a_stream_has_each_image_once_it_is_there(studio: Stage) -> None:
     assert event["warnings"] == ["style has no effect: write it into the prompt", "a word was cut"]
     assert {"created_at", "size", "quality", "background", "output_format", "usage"} <= event.keys()
     assert studio.bus.told == [SENT]
+
+
+@pytest.mark.parametrize(("stream", "code"), [(True, "too_many_streams"), (False, "too_many_waits")])
+def test_a_request_for_which_there_is_no_room_submits_no_job(studio: Stage, stream: bool, code: str) -> None:
+    server = msgspec.structs.replace(studio.settings.server, max_streams=0, max_waits=0)
+    full = msgspec.structs.replace(studio.settings, server=server)
+    studio.app = make_app(full, studio.bus, studio.reader, studio.hub, lambda: NOW_MS)
+    result = studio.post(GENERATIONS, {"prompt": "a fox", "stream": stream})
+    assert (result.status_code, error_in(result)["code"]) == (429, code)
+    assert studio.bus.asked == []
 
 
 def test_a_stream_tells_an_error_in_its_data(studio: Stage) -> None:

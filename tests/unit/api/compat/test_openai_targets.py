@@ -59,6 +59,8 @@ def test_other_refusals_keep_their_kind_and_those_of_other_fields_their_name() -
     assert isinstance(refused(not_ready, "dreams", []), ModelNotReady)
     steps = wrong_field("steps", "too many")
     assert refused(steps, "dreams", []) is steps
+    default = wrong_field("engine", "is required: engines.default is 'x', but there is no such engine")
+    assert refused(default, None, []).detail == f"model: {default.fields[0].problem}"
     nothing = refused(of_field(ModelMissing, "checkpoint", "none is registered"), None, [])
     assert (type(nothing), nothing.detail) == (ModelMissing, "model: none is registered")
 

@@ -53,7 +53,7 @@ def test_a_prompt_alone_is_a_job() -> None:
         ({"size": "1024 X 1024"}, {"width": 1024, "height": 1024}),
         ({"size": "auto"}, {}),
         ({"output_format": "jpeg"}, {"image_file_type": "jpeg"}),
-        ({"output_format": "JPG"}, {"image_file_type": "jpeg"}),
+        ({"output_format": "JPG"}, {"image_file_type": "jpg"}),
         ({"output_format": "webp", "output_compression": 0}, {"image_file_type": "webp", "quality": 1}),
         ({"output_format": "jpeg", "output_compression": 80}, {"image_file_type": "jpeg", "quality": 80}),
         ({"quality": 70}, {"quality": 70}),
