@@ -90,9 +90,11 @@ class OpenAiImageRoutes:
             sse.describe(resp)
             return
 
+        response_format = theirs.response_format  # alone: the images of the request are not kept meanwhile
+
         def answer(resp: falcon.Response, row: JobRow) -> None:
             resp.set_header(JOB_HEADER, job_id)
-            self._answer(req, resp, row, theirs.response_format, warnings)
+            self._answer(req, resp, row, response_format, warnings)
 
         self._answering.end.answer(req, resp, job_id, answer)
 
