@@ -32,6 +32,14 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
+def address(server_with_api: Server) -> str:
+    """That of a server with a default, for the requests of the page that name no model."""
+    server_with_api.configure(engines='default = "portraits"')
+    server_with_api.start()
+    return f"http://127.0.0.1:{server_with_api.port}"
+
+
+@pytest.fixture
 def home(address: str, server_with_api: Server) -> Server:
     """A server with the LoRA that the page names, and a checkpoint's file as it lies in somebody's folder."""
     folder = server_with_api.folder
@@ -78,3 +86,4 @@ def test_the_page_can_be_typed(home: Server, address: str) -> None:
     assert '"url":"http://' in answers
     assert '"b64_json":"' in answers
     assert '"object":"list"' in answers
+    assert '"images":["' in answers
