@@ -12,6 +12,7 @@ from typing import assert_never
 
 from kernel.core import actions
 from kernel.core.actions import Action
+from kernel.core.admission import reconcile
 from kernel.core.commands import dispatch, submissions
 from kernel.core.events import (
     ApiExited,
@@ -61,6 +62,7 @@ class Broker:
         """The first actions: restore order after the last run, in one transaction."""
         self.world.now = now
         manager_lifecycle.start(self.world)
+        reconcile.serve_keys(self.world)
         manager_lifecycle.close_if_drained(self.world)
         return self._take_actions()
 
@@ -72,6 +74,7 @@ class Broker:
         self.world.now = now
         self._marks = self.world.marks()
         self._decide(event)
+        reconcile.serve_keys(self.world)
         manager_lifecycle.close_if_drained(self.world)
         return self._take_actions()
 

@@ -72,11 +72,18 @@ def _with_their_images(reader: Reader, rows: list[JobRow]) -> list[JobRow]:
 
 
 def jobs_ahead(reader: Reader, job: JobRow) -> int:
-    """The number of waiting jobs of the same engine ahead of this one: higher priority first, then older."""
+    """The number of waiting jobs of the same engine ahead of this one: those of its key with a higher
+    priority, or the same and older; and as many of other keys as have their turns meanwhile, to within one of
+    each."""
     found = reader.one(
         "jobs_ahead",
         Position,
-        {"engine_id": job.engine_id, "priority": job.priority, "seq": job.seq},
+        {
+            "engine_id": job.engine_id,
+            "key_id": job.key_id or "",
+            "priority": job.priority,
+            "seq": job.seq,
+        },
     )
     return found.ahead if found else 0
 

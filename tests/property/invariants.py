@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -102,9 +103,13 @@ def _check_failure(world: Simulation, row: JobRow) -> None:
 
 
 def _is_next(world: Simulation, row: JobRow) -> bool:
-    """No job of the same engine that waits stands before this one."""
-    rivals = [r for r in world.database.jobs.values() if r.engine_id == row.engine_id]
-    waiting = [(-r.priority, r.seq) for r in rivals if r.status is JobState.WAITING]
+    """No job of the same engine and key that waits stands before this one, and the key may have it."""
+    of_key = [r for r in world.database.jobs.values() if r.key_id == row.key_id]
+    waiting = [
+        (-r.priority, r.seq) for r in of_key if r.engine_id == row.engine_id and r.status is JobState.WAITING
+    ]
+    if row.key_id is not None and (most := world.database.keys[row.key_id].limits.max_running_jobs):
+        assert sum(r.status is JobState.PROCESSING for r in of_key) <= most
     return (-row.priority, row.seq) < min(waiting, default=(1 << 62, 0))
 
 
@@ -181,13 +186,22 @@ def _numbers_agree(world: World) -> None:
     states = [job.row.status for job in world.jobs.values()]
     assert world.processing == states.count(JobState.PROCESSING)
     assert world.waiting == states.count(JobState.WAITING)
+    running = Counter(
+        job.row.key_id
+        for job in world.jobs.values()
+        if job.row.status is JobState.PROCESSING and job.row.key_id
+    )
+    assert +world.running_by_key == running
+    limits = {key_id: row.limits.max_running_jobs for key_id, row in world.keys.items()}
+    assert world.keys_at_limit == {k for k, most in limits.items() if most is not None and running[k] >= most}
+    assert not world.keys_to_serve
     for engine_id, engine in world.engines.items():
         waiting = {
             job.row.job_id
             for job in world.jobs.values()
             if job.row.engine_id == engine_id and job.row.status is JobState.WAITING
         }
-        assert set(engine.queue._places) == waiting
+        assert set(engine.queue) == waiting
         assert len(engine.queue) == len(waiting)
         assert engine.workers == {k: w for k, w in world.workers.items() if w.engine_id == engine_id}
 
@@ -280,7 +294,7 @@ def _error_is_waited_out(world: World, engine: Engine) -> None:
     """What is due while an engine is in error; and its reason is there for as long as it is not ready."""
     row, now_ms = engine.row, world.now.unix_ms
     retry, give_up = due.Retry(row.engine_id), due.GiveUp(row.engine_id)
-    waiting = [world.jobs[job_id].row for job_id in engine.queue._places]
+    waiting = [world.jobs[job_id].row for job_id in engine.queue]
     limited = {r.job_id: r for r in waiting if r.give_up_after_s is not None}
     assert set(engine.patience._when_s) == set(limited)
     assert (retry in world.timers) == (row.retry_at_ms is not None) or world.phase is not Phase.RUNNING
@@ -303,7 +317,7 @@ def _error_is_waited_out(world: World, engine: Engine) -> None:
 
 
 def _nobody_is_idle_while_a_job_waits(world: World, engine: Engine) -> None:
-    if (job_id := engine.queue.first()) is None or not world.has_work(engine):
+    if (job_id := world.next_job(engine)) is None:
         return
     is_suspect = world.jobs[job_id].row.crashes > 0
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]

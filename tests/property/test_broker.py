@@ -16,7 +16,7 @@ from kernel.core.events import (
     WatchAsked,
 )
 from kernel.protocol import client
-from kernel.protocol.api_keys import ChangeKey, RevokeKey, RotateKey
+from kernel.protocol.api_keys import ChangeKey, KeyLimits, RevokeKey, RotateKey
 from kernel.protocol.enums import ControlType, GoneReason, InputKind, Phase, Role, Variant, WorkerRole
 from kernel.protocol.ids import EngineId
 from kernel.protocol.model_refs import LoraUse
@@ -152,12 +152,19 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.command(create_key(name, role, expires_in_s=life_s))
 
     @precondition(lambda self: self.world.database.keys)
-    @rule(number=which, kind=st.sampled_from(["change", "rotate", "revoke"]), weight=st.integers(1, 3))
-    def person_turns_to_a_key(self, number, kind, weight):
+    @rule(
+        number=which,
+        kind=st.sampled_from(["change", "rotate", "revoke"]),
+        weight=st.integers(1, 3),
+        most=st.sampled_from([None, 1, 2]),
+    )
+    def person_turns_to_a_key(self, number, kind, weight, most):
         key_id = pick(self.world.database.keys, number)
         match kind:
             case "change":
-                self.world.command(ChangeKey(key_id=key_id, weight=weight))
+                limits = KeyLimits(max_running_jobs=most)
+                fields = ("max_running_jobs",)
+                self.world.command(ChangeKey(key_id=key_id, weight=weight, fields=fields, limits=limits))
             case "rotate":
                 self.world.command(RotateKey(key_id=key_id))
             case "revoke":

@@ -46,6 +46,17 @@ def assign_jobs(world: World, worker: Worker) -> None:
         reconcile_engine(world, world.engines[worker.engine_id])
 
 
+def serve_keys(world: World) -> None:
+    """Reconcile the engines that have jobs of keys which came to their limit of running jobs, or have left
+    it: these jobs are passed over, or given out again."""
+    while world.keys_to_serve:
+        key_id, _ = world.keys_to_serve.popitem()
+        for engine in list(world.engines.values()):
+            engine.queue.resume(key_id)
+            if engine.queue.has_key(key_id):
+                reconcile_engine(world, engine)
+
+
 def try_again(world: World, model_id: ModelId) -> None:
     """A model has become ready: start its engines in error, which may have failed because of it."""
     for engine in list(world.engines.values()):
@@ -66,7 +77,7 @@ def _give_waiting_jobs(world: World, engine: Engine) -> None:
     if world.unwritten:
         return  # their images would fail to be stored on the same disk
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
-    while ready and world.has_work(engine) and (job_id := engine.queue.first()) is not None:
+    while ready and (job_id := world.next_job(engine)) is not None:
         job = world.jobs[job_id]
         able = [w for w in ready if job_id not in w.slots and _can_take(w, is_suspect=job.row.crashes > 0)]
         if not able:

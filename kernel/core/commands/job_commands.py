@@ -125,7 +125,7 @@ def enqueue(
         key_id=ask.key_id,
     )
     transitions.add_job(world, row, spec, blobs.rows(world, row.job_id, spec.inputs, files))
-    engine.queue.put(row.job_id, row.priority, row.seq)
+    transitions.queue_job(world, row)
     engine.is_held = False
     reconcile.reconcile_engine(world, engine)
     return _accepted(world, engine, row, spec)
@@ -136,7 +136,7 @@ def _accepted(world: World, engine: Engine, row: JobRow, spec: JobSpec) -> clien
     awaited, ahead, trouble = None, None, engine.row
     row = world.jobs[row.job_id].row
     if row.job_id in engine.queue:
-        ahead = engine.queue.ahead_of_newest(row.priority)
+        ahead = engine.queue.ahead_of_newest(row.priority, row.key_id)
         awaited = waiting.waits_for(
             trouble.status,
             trouble.error_code,
@@ -163,7 +163,7 @@ def _accepted(world: World, engine: Engine, row: JobRow, spec: JobSpec) -> clien
 
 
 def edit(world: World, ask: client.EditJob, facts: Facts) -> client.SingleReply:
-    """Change the priority of a waiting job: it moves in its queue, among its equals by its arrival.
+    """Change the priority of a waiting job: it moves among those of its key, among its equals by its arrival.
 
     Raises: JobNotFound; IllegalMove, if the job does not wait.
     """
@@ -175,7 +175,7 @@ def edit(world: World, ask: client.EditJob, facts: Facts) -> client.SingleReply:
         raise IllegalMove(f"the job is already {row.status.value}: only waiting jobs have a place in a queue")
     if row.priority != ask.priority:
         transitions.note_job(world, job, replace(row, priority=ask.priority))
-        world.engines[row.engine_id].queue.put(row.job_id, ask.priority, row.seq)
+        transitions.queue_job(world, job.row)
     return client.Done()
 
 

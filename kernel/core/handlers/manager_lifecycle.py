@@ -48,9 +48,9 @@ def restore(world: World, snapshot: Snapshot) -> None:
         )
         transitions.keep_job(world, job)
         if job_row.status is JobState.WAITING:
-            world.engines[job_row.engine_id].queue.put(job_row.job_id, job_row.priority, job_row.seq)
+            transitions.queue_job(world, job_row)
         else:
-            world.processing += 1
+            transitions.count_running(world, job_row, 1)
 
 
 def start(world: World) -> None:

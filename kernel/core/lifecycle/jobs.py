@@ -32,7 +32,7 @@ def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
     """Assign a waiting job to a worker with a free slot, under a new lease."""
     world.touch()
     row = job.row
-    engine.queue.remove(row.job_id)
+    engine.queue.take(row.job_id)
     job.worker_id, job.lease = worker.worker_id, world.new_lease()
     worker.slots[row.job_id] = Slot(job.lease, is_suspect=row.crashes > 0)
     row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms)
@@ -59,7 +59,7 @@ def give_back(world: World, job: Job) -> None:
         finish(world, job)
         return
     transitions.move_job(world, job, job.row, JobState.WAITING)
-    world.engines[job.row.engine_id].queue.put(job.row.job_id, job.row.priority, job.row.seq)
+    transitions.queue_job(world, job.row)
 
 
 def count_crash(world: World, job: Job, reason: str) -> None:

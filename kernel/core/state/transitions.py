@@ -16,7 +16,7 @@ from kernel.core.state.world import Engine, Job, World
 from kernel.protocol import client
 from kernel.protocol.api_keys import key_state
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, EngineState, GoneReason, JobState, ModelState
-from kernel.protocol.ids import EventSeq, ImageId, JobId
+from kernel.protocol.ids import EventSeq, ImageId, JobId, KeyId
 from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
@@ -109,7 +109,7 @@ def drop_engine(world: World, engine: Engine, *, keeps_images: bool = False) -> 
     """Delete an engine and its jobs; with `keeps_images` only jobs without images. One that waits, but has
     images already, is canceled then."""
     row = engine.row
-    while (job_id := engine.queue.first()) is not None:
+    for job_id in list(engine.queue):
         engine.queue.remove(job_id)
         job = world.jobs[job_id]
         if keeps_images and job.stored:
@@ -172,7 +172,8 @@ def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
     Raises: IllegalMove, if the table has no such move.
     """
     check_move(JOB_MOVES, job.row.status, status)
-    world.processing += (status is JobState.PROCESSING) - (job.row.status is JobState.PROCESSING)
+    if change_of_count := (status is JobState.PROCESSING) - (job.row.status is JobState.PROCESSING):
+        count_running(world, row, change_of_count)
     if status is JobState.PROCESSING or (status in ENDED_JOB_STATES and row.checkpoint is None):
         row = replace(row, checkpoint=world.engines[row.engine_id].row.spec.checkpoint)
     job.row = replace(row, status=status)
@@ -185,6 +186,29 @@ def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
             world.act(actions.ExpireBlobs(row.job_id, expires_at_ms))
     world.act(actions.SaveJob(job.row))
     change(world, ChangeKind.JOB, row.job_id, status)
+
+
+def count_running(world: World, row: JobRow, by: int) -> None:
+    """Count a job that begins (1) or no longer runs (-1), for all and for its key."""
+    world.processing += by
+    if row.key_id is not None:
+        world.running_by_key[row.key_id] += by
+        _note_running_limit(world, row.key_id)
+
+
+def _note_running_limit(world: World, key_id: KeyId) -> None:
+    """Note whether the key may have another running job."""
+    most, running = world.keys[key_id].limits.max_running_jobs, world.running_by_key[key_id]
+    is_at_limit = most is not None and running >= most
+    if is_at_limit is not (key_id in world.keys_at_limit):
+        world.keys_at_limit ^= {key_id}
+        world.keys_to_serve[key_id] = None
+
+
+def queue_job(world: World, row: JobRow) -> None:
+    """Put a waiting job at its place in the queue of its engine, or move it there."""
+    weight = 1 if row.key_id is None else world.keys[row.key_id].weight
+    world.engines[row.engine_id].queue.put(row.job_id, row.priority, row.seq, row.key_id, weight)
 
 
 def note_job(world: World, job: Job, row: JobRow) -> None:
@@ -227,8 +251,11 @@ def restore_image(world: World, image_id: ImageId) -> None:
 
 
 def save_key(world: World, row: KeyRow) -> None:
-    """Save an API key, new or changed."""
+    """Save an API key, new or changed. Its share and its limit of running jobs count from now on."""
     world.act(actions.SaveKey(row))
     world.keys[row.key_id] = row
+    for engine in world.engines.values():
+        engine.queue.set_weight(row.key_id, row.weight)
+    _note_running_limit(world, row.key_id)
     state = key_state(row.expires_at_ms, row.revoked_at_ms, world.now.unix_ms)
     change(world, ChangeKind.KEY, row.key_id, state)

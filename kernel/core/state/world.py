@@ -8,7 +8,7 @@ us per event, where a copy would cost more than the event (adr/0038). A change w
 count must call `touch` first.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -266,6 +266,12 @@ class World:
     """Models whose files are missing; emptied when the start has recorded them."""
     keys: dict[KeyId, KeyRow] = field(default_factory=dict)
     """The API keys, also those that have expired or were revoked."""
+    running_by_key: Counter[KeyId] = field(default_factory=Counter)
+    """Jobs that are processed, by the API key that they were submitted with."""
+    keys_at_limit: set[KeyId] = field(default_factory=set)
+    """Keys that have as many running jobs as they may: their waiting ones are passed over."""
+    keys_to_serve: dict[KeyId, None] = field(default_factory=dict)
+    """Keys that came to their limit or have left it; the engines that their jobs wait for are reconciled."""
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     unwritten: set[ImageId | BlobId] = field(default_factory=set)
@@ -303,8 +309,15 @@ class World:
         return engine.row.paused_since_ms if self.paused_since_ms is None else self.paused_since_ms
 
     def has_work(self, engine: Engine) -> bool:
-        """True if jobs wait for the engine and may be given out: its queue is not paused."""
-        return self.jobs_paused_since_ms(engine) is None and len(engine.queue) > 0
+        """True if jobs wait for the engine and may be given out: its queue is not paused, and not all of
+        their keys have as many running jobs as they may."""
+        return self.next_job(engine) is not None
+
+    def next_job(self, engine: Engine) -> JobId | None:
+        """The waiting job of the engine that may be given out next, if there is one."""
+        if self.jobs_paused_since_ms(engine) is not None:
+            return None
+        return engine.queue.first(self.keys_at_limit)
 
     def touch(self) -> None:
         """Announce a change that no action, deadline or count shows."""

@@ -4,17 +4,31 @@ SELECT * FROM job WHERE job_id = :job_id;
 -- jobs: a page of jobs, newest first: along the primary key
 SELECT * FROM job WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
 
--- jobs_ahead: how many waiting jobs of an engine go before the one with this priority and place
--- The table job_count has them by blocks of 512 places: only in the job's own block each is counted.
-SELECT
-    (SELECT coalesce(sum(count), 0) FROM job_count
-     WHERE engine_id = :engine_id AND status = 'waiting' AND priority > :priority)
-  + (SELECT coalesce(sum(count), 0) FROM job_count
-     WHERE engine_id = :engine_id AND status = 'waiting' AND priority = :priority AND block < :seq / 512)
-  + (SELECT count(*) FROM job
-     WHERE engine_id = :engine_id AND status = 'waiting' AND priority = :priority
-       AND seq >= :seq / 512 * 512 AND seq < :seq)
-    AS ahead;
+-- jobs_ahead: how many waiting jobs of an engine go before the one of this key with this priority and place
+-- The table job_count has them by blocks of 512 places: only in the job's own block each is counted. The other keys
+-- that wait have as many turns meanwhile as their weights give them, as far as they have jobs.
+WITH own AS (
+    SELECT
+        (SELECT coalesce(sum(count), 0) FROM job_count
+         WHERE engine_id = :engine_id AND status = 'waiting' AND key_id = :key_id AND priority > :priority)
+      + (SELECT coalesce(sum(count), 0) FROM job_count
+         WHERE engine_id = :engine_id AND status = 'waiting' AND key_id = :key_id AND priority = :priority
+           AND block < :seq / 512)
+      + (SELECT count(*) FROM job
+         WHERE engine_id = :engine_id AND status = 'waiting' AND priority = :priority
+           AND seq >= :seq / 512 * 512 AND seq < :seq AND coalesce(key_id, '') = :key_id)
+        AS ahead,
+        coalesce((SELECT weight FROM api_key WHERE api_key.key_id = :key_id), 1) AS weight
+),
+other AS (
+    SELECT sum(count) AS waiting, coalesce(weight, 1) AS weight
+    FROM job_count LEFT JOIN api_key USING (key_id)
+    WHERE engine_id = :engine_id AND status = 'waiting' AND key_id <> :key_id
+    GROUP BY key_id
+)
+SELECT ahead + coalesce(
+    (SELECT sum(min(other.waiting, own.ahead * other.weight / own.weight)) FROM other), 0) AS ahead
+FROM own;
 
 -- jobs_by_engine: a page of one engine's jobs, newest first
 -- The index job_by_engine has them by state: the lists of all states are merged, as far as the page goes.

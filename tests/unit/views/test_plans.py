@@ -5,8 +5,9 @@ from typing import Final
 
 import pytest
 
+from kernel.core.state.queue import JobQueue
 from kernel.protocol.enums import JobState
-from kernel.protocol.ids import EngineId, ImageId, JobId
+from kernel.protocol.ids import EngineId, ImageId, JobId, KeyId
 from kernel.views.counts import count_all
 from kernel.views.images import ImageFilter, list_images
 from kernel.views.jobs import JobFilter, find_job, jobs_ahead, list_jobs
@@ -39,6 +40,8 @@ FEW: Final = (
     "lora VIRTUAL TABLE",
     "last",
     "alone",
+    "own",
+    "other",
     "(subquery",
 )
 """What may be read whole: there are few rows, however many jobs and images there are."""
@@ -52,6 +55,7 @@ SORTED: Final = {
     "count_models": "models",
     "count_jobs": "counts",
     "pace": "the last 16 jobs",
+    "jobs_ahead": "counts",
     "kept_days": "counts",
     "events_of": "the changes of a job and its images",
     "expired_days": "what has expired and is ended in the next moments",
@@ -184,6 +188,26 @@ def test_a_place_in_a_long_queue_is_the_number_of_those_before(
             if (engine_id, status) == (job.engine_id, "waiting") and (-priority, other) < (-job.priority, seq)
         ]
         assert jobs_ahead(reader, job) == len(before)
+
+
+def test_keys_take_turns_in_a_place_in_the_queue(database: SampleDatabase, reader: Reader) -> None:
+    """As the queue itself says at the beginning, to within one turn of each other key."""
+    weights: dict[KeyId | None, int] = {None: 1, KeyId("anna"): 1, KeyId("bert"): 3}
+    for key_id in (KeyId("anna"), KeyId("bert")):
+        database.add_key(key_id, key_id, weight=weights[key_id])
+    queue, keys, priorities = JobQueue(), list(weights), (0, 2, 1)
+    with database.connection:
+        for seq in range(1, 700):
+            key_id, priority = keys[seq * 7 % 11 % 3], priorities[seq % 3]
+            database.add_job(seq, priority=priority, key_id=key_id)
+            queue.put(JobId(f"j{seq}"), priority, seq, key_id, weights[key_id])
+    place = 0
+    while (job_id := queue.first()) is not None:
+        job = find_job(reader, job_id)
+        assert job is not None
+        assert abs(jobs_ahead(reader, job) - place) <= len(keys)
+        queue.take(job_id)
+        place += 1
 
 
 def test_counts_follow_every_change(database: SampleDatabase, reader: Reader) -> None:
