@@ -100,7 +100,8 @@ class Plan:
     @property
     def size_gb(self) -> float:
         """About what the environment takes on the disk."""
-        has_cuda = "worker" in self.sets and self.torch_index is None
+        is_for_cpu = self.torch_index is not None or "+cpu" in self.there.get("torch", "")
+        has_cuda = "worker" in self.sets and not is_for_cpu
         return sum(_SIZES_GB.get(name, 0.0) for name in {*self.sets, ""}) + has_cuda * _CUDA_GB
 
 
@@ -109,13 +110,13 @@ def build(folder: Path, text: str, torch_index: str) -> None:
 
     Raises: UnknownSet; TwoRuntimes; subprocess.CalledProcessError, if pip fails.
     """
-    before, sets, digest = Installed.read(folder), wanted(text, runtime()), _digest()
-    if before.has(sets, digest):
+    before, sets, now = Installed.read(folder), wanted(text, runtime()), digest()
+    if before.has(sets, now):
         return
     sets, is_of_another = before.with_sets(sets), _is_of_another_python(folder)
     pins = list(pins_of(sets, sys.version_info[:2]))
     there = {} if is_of_another else dict(_distributions(folder))
-    plan = Plan(sets, pins, _index_for(sets, pins, torch_index, there), there)
+    plan = Plan(sets, pins, index_for(sets, pins, torch_index, there), there)
     print(
         f"Setting up {folder} with {', '.join(sorted(sets)) or 'the core'}: about {plan.size_gb:.1f} GB on "
         "the disk, and some minutes in which pip says nothing ...",
@@ -132,10 +133,10 @@ def build(folder: Path, text: str, torch_index: str) -> None:
     subprocess.run(
         [python, "-m", "compileall", "-q", "-j", "0", str(folder)], check=False, stdout=subprocess.DEVNULL
     )
-    Installed(sets, digest).write(folder)
+    Installed(sets, now).write(folder)
 
 
-def _index_for(
+def index_for(
     sets: frozenset[str], pins: Sequence[Pins], torch_index: str, there: Mapping[str, str]
 ) -> str | None:
     """PyTorch's index if torch has to come from there and it answers; says what it costs if it does not."""
@@ -153,7 +154,7 @@ def _index_for(
         return None
 
 
-def _digest() -> str:
+def digest() -> str:
     """Of all that decides what is installed: the files, and the release of Python."""
     files = [ROOT / "setup.cfg", ROOT / "pyproject.toml", *sorted(CONSTRAINTS.glob("*.txt"))]
     return sha256(b"\0".join([_LIBRARY.encode(), *(file.read_bytes() for file in files)])).hexdigest()

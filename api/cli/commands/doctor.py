@@ -49,12 +49,12 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 def remedies(found: Sequence[CheckResult]) -> dict[str, list[str]]:
     """What each remedy is for; those of requirements come last, where they are seen."""
-    remedies: dict[str, list[str]] = {}
-    for is_missing in (False, True):
-        for one in found:
-            if one.remedy and (one.verdict is Verdict.MISSING) is is_missing:
-                remedies.setdefault(one.remedy, []).append(one.subject)
-    return remedies
+    required = {one.remedy for one in found if one.verdict is Verdict.MISSING}
+    named: dict[str, list[str]] = {}
+    for one in sorted(found, key=lambda one: one.remedy in required):
+        if one.remedy:
+            named.setdefault(one.remedy, []).append(one.subject)
+    return named
 
 
 def _sum_of(found: Sequence[CheckResult]) -> str:

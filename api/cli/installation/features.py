@@ -33,7 +33,15 @@ def features(detectors_folder: Path) -> Iterator[CheckResult]:
 
 def background_removal(installed: Mapping[str, str | None], kind: Runtime) -> CheckResult:
     """The ONNX runtime. Its two distributions overwrite each other's files."""
-    found = [f"{name} {installed[name]}" for name in _RUNTIMES.values() if installed.get(name)]
+    there = [one for one, name in _RUNTIMES.items() if installed.get(name)]
+    found = [f"{_RUNTIMES[one]} {installed[_RUNTIMES[one]]}" for one in there]
+    if there == [Runtime.CPU] and kind is Runtime.CUDA:
+        return CheckResult(
+            subject="background removal",
+            verdict=Verdict.NOTE,
+            found=f"{found[0]} does not use the GPU",
+            remedy=_command(kind),
+        )
     if len(found) == 1:
         return CheckResult(subject="background removal", verdict=Verdict.OK, found=found[0])
     if found:

@@ -66,13 +66,17 @@ def test_one_command_for_many_packages_is_printed_once_and_after_what_is_optiona
     found = [
         CheckResult(subject=subject, verdict=verdict, found="", remedy=remedy)
         for subject, verdict, remedy in (
+            ("background removal", Verdict.NOTE, "make venv"),
             ("torch", Verdict.MISSING, "make venv"),
             ("faces", Verdict.NOTE, "make more"),
             ("numpy", Verdict.MISSING, "make venv"),
             ("click", Verdict.OK, None),
         )
     ]
-    assert list(remedies(found).items()) == [("make more", ["faces"]), ("make venv", ["torch", "numpy"])]
+    assert list(remedies(found).items()) == [
+        ("make more", ["faces"]),
+        ("make venv", ["background removal", "torch", "numpy"]),
+    ]
 
 
 def test_it_is_said_who_reads_prompts_in_a1111s_syntax() -> None:

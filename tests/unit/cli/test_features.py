@@ -21,6 +21,14 @@ def test_one_onnx_runtime_is_fine_none_is_off_two_are_a_conflict() -> None:
     assert (both.remedy or "").endswith(" -m pip install onnxruntime-gpu")
 
 
+def test_a_runtime_for_cpus_beside_a_gpu_is_noted_and_one_for_gpus_is_fine_everywhere() -> None:
+    idle = background_removal({"onnxruntime": "1.31.1"}, Runtime.CUDA)
+    assert (idle.verdict, idle.found) == (Verdict.NOTE, "onnxruntime 1.31.1 does not use the GPU")
+    assert "cuda,worker" in (idle.remedy or "")
+    for name, kind in (("onnxruntime", Runtime.CPU), ("onnxruntime-gpu", Runtime.CUDA)):
+        assert background_removal({name: "1.31.1"}, kind).verdict is Verdict.OK
+
+
 def test_opencv_without_libgl_names_the_package_of_the_system() -> None:
     assert opencv(None, Runtime.CPU).verdict is Verdict.OK
     missing = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"

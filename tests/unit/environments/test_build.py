@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from environments.build import STAMP, Installed, Plan
+from environments.build import STAMP, Installed, Plan, build, digest, index_for
 from environments.sets import Pins, pinned
 
 INDEX = "https://index.invalid/whl/cpu"
@@ -83,4 +83,39 @@ def test_a_torch_for_cpus_goes_where_a_gpu_has_come_and_any_torch_stays_where_no
 def test_the_size_that_is_named_has_cuda_only_without_the_index() -> None:
     small, large = (Plan(WORKER, (Pins.CPU,), index, {}).size_gb for index in (INDEX, None))
     assert 1 < small < 3 < 5 < large < 8
+    assert Plan(WORKER, (Pins.CPU,), None, {"torch": f"{TORCH}+cpu"}).size_gb == small
     assert Plan(frozenset(), (Pins.CORE,), None, {}).size_gb < 0.5
+
+
+def test_an_environment_that_has_the_sets_is_left_alone(tmp_path: Path) -> None:
+    Installed(WORKER, digest()).write(tmp_path)
+    build(tmp_path, "", INDEX)
+    build(tmp_path, "worker,cpu", INDEX)
+    assert [path.name for path in tmp_path.iterdir()] == [STAMP]
+
+
+def test_an_index_that_does_not_answer_is_told_with_what_it_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = (tmp_path / "cpu").as_uri()
+    assert index_for(WORKER, [Pins.CPU], absent, {}) is None
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{absent} cannot be reached (")
+    assert line.endswith("): torch comes with CUDA, 4.5 GB more on disk")
+
+
+@pytest.mark.parametrize(
+    ("sets", "index", "there"),
+    [
+        (frozenset({"worker", "cuda"}), "file:///nowhere", {}),
+        (frozenset(), "file:///nowhere", {}),
+        (WORKER, "", {}),
+        (WORKER, "file:///nowhere", {"torch": TORCH}),
+        (WORKER, "file:///nowhere", {"torch": f"{TORCH}+cpu"}),
+    ],
+)
+def test_the_index_is_asked_only_where_torch_has_to_come_from_it(
+    sets: frozenset[str], index: str, there: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert index_for(sets, [Pins.CPU], index, there) is None
+    assert capsys.readouterr().out == ""
