@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -33,12 +33,11 @@ class Person:
     """Somebody with a home folder, in which nothing of ours is yet."""
 
     home: Path
-    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
         own = user_in(self.home) | {"HOME": str(self.home), "PYTHONPATH": str(ROOT)}
-        return environment(self.home) | own | self.variables
+        return environment(self.home) | own
 
     def folder(self, name: str) -> Path:
         """A folder to work in."""

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from api.cli.installation.new_configuration import write_configuration
 from conf.load import load
 from conf.settings import Settings
+from kernel.protocol.errors import Conflict
 from tests.integration.cli.command import Spoon
 from tests.own_folders import user_in
 
@@ -129,6 +131,14 @@ def test_an_existing_file_is_replaced_by_force_only(newcomer: Spoon, file: Path)
     assert f"{file} already exists; edit it, or pass --force to replace it [conflict]" in ended.err
     assert load(file, {}).server.port == 0
     assert newcomer("init", "--yes", "--port", "7", "--force").code == 0
+    assert load(file, {}).server.port == 7
+
+
+def test_a_file_that_appears_while_a_person_answers_is_not_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "spoon.toml"
+    file.write_text("server.port = 7")
+    with pytest.raises(Conflict, match="already exists"):
+        write_configuration(file, "", is_forced=False)
     assert load(file, {}).server.port == 7
 
 
