@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from api.session import News, Preview
 from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelProgress, Watching
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, ModelState
-from kernel.protocol.ids import EngineId, EventSeq, JobId, ModelId
+from kernel.protocol.ids import EngineId, EventSeq, JobId, KeyId, ModelId
 
 _WITHOUT_PROGRESS: Final = ENDED_JOB_STATES | {JobState.WAITING}
 MAX_UNREAD: Final = 1_000
@@ -33,7 +33,7 @@ class Reread:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The server is stopping: end the stream."""
+    """The server is stopping, or the key of the reader may have ended: end the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Subscription:
         *,
         sees_progress: bool,
         sees_previews: bool,
+        key_id: KeyId | None,
     ) -> None:
         """`ring` is called by the bus thread whenever there is something to read."""
         self._hub = hub
@@ -77,6 +78,7 @@ class Subscription:
         self._ring = ring
         self._sees_progress = sees_progress
         self._sees_previews = sees_previews
+        self._key_id = key_id
         self._unread: SimpleQueue[Notice | _PreviewCame] = SimpleQueue()
         self._is_behind = False
         self._previews: dict[int, Preview] = {}
@@ -99,6 +101,8 @@ class Subscription:
 
         If there are too many notices, the last is read as Reread; Closing is always delivered.
         """
+        if self._key_id is not None and self._may_end_key(notice):
+            notice = Closing()
         if not self._sees(notice):
             return
         if isinstance(notice, Preview):
@@ -108,6 +112,12 @@ class Subscription:
         else:
             self._unread.put(notice)
         self._ring()
+
+    def _may_end_key(self, notice: Notice) -> bool:
+        """Whether the reader's key may be invalid from now on: it is to come back, and show it again."""
+        if isinstance(notice, Changed):
+            return notice.kind is ChangeKind.KEY and notice.id == self._key_id
+        return isinstance(notice, Reread)
 
     def _sees(self, notice: Notice) -> bool:
         match notice:
@@ -163,14 +173,19 @@ class Hub:
         *,
         sees_progress: bool = True,
         sees_previews: bool = False,
+        key_id: KeyId | None = None,
     ) -> Subscription:
-        """Subscribe to these ids, or to everything. Subscribe first, read the database second."""
+        """Subscribe to these ids, or to everything. Subscribe first, read the database second.
+
+        `key_id`: the API key of the reader, who is told to close when it changes.
+        """
         subscription = Subscription(
             self,
-            None if ids is None else tuple(ids),
+            None if ids is None else (*ids, *(() if key_id is None else (key_id,))),
             ring,
             sees_progress=sees_progress,
             sees_previews=sees_previews,
+            key_id=key_id,
         )
         self.join(subscription)
         return subscription

@@ -18,17 +18,20 @@ from typing import Final
 
 from api.bus import Bus
 from api.http.app import make_app
-from api.http.framework.server import HttpServer
+from api.http.framework.body_intake import BodyTerms
+from api.http.framework.server import HttpServer, is_loopback
 from api.http.framework.uploads import upload_limits
 from api.hub import Hub
-from conf.load import load
-from conf.settings import Settings
+from api.key_ring import KeyRing
+from conf.load import KEY_VARIABLE, load
+from conf.settings import Server, Settings
 from conf.tokens import token_variables
 from kernel.process import log
+from kernel.process.keys import derived_secret
 from kernel.process.memory import collect_seldom, map_large_blocks
 from kernel.process.startup import die_with_parent, forget_variable, hide_memory, make_files_private
 from kernel.protocol.endpoints import API_URL_FILE
-from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.errors import BadConfiguration, DatabaseUnusable
 from kernel.protocol.version import VERSION
 from kernel.views.reader import Reader
 
@@ -38,6 +41,8 @@ SWITCH_S: Final = 0.0002
 """Seconds that a computing thread may delay another one each time that it needs the interpreter; Python's
 default is 5 ms. A list needs it some 25 times, after each row that SQLite finds (adr/0062)."""
 EXIT_CONFIGURATION: Final = 78
+SESSIONS: Final = "sessions of browsers"
+"""What a secret of this installation is for."""
 
 _log: Final = logging.getLogger("api")
 
@@ -54,7 +59,7 @@ def main() -> int:
     hide_memory()
     try:
         settings = load(options.config, os.environ)
-        for name in token_variables(settings.models.tokens):
+        for name in (KEY_VARIABLE, *token_variables(settings.models.tokens)):
             forget_variable(name)  # an API that was started by hand inherits them like the Manager
         serve(settings, options.parent_pid)
     except BadConfiguration as error:
@@ -78,9 +83,11 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     bus = Bus(settings.bus_folder, hub)
     bus.open()
     try:
-        app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000)
-        uploads = upload_limits(settings)
-        server = HttpServer(app, settings.server, uploads, lambda: bus.is_silent, app.deferral)
+        secret = derived_secret(settings.bus_folder, SESSIONS)
+        app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000, secret)
+        _check_open(settings.server, app.access.keys)
+        bodies = BodyTerms(upload_limits(settings), app.access)
+        server = HttpServer(app, settings.server, bodies, lambda: bus.is_silent, app.deferral)
         collect_seldom()
         _run(server, hub, settings.bus_folder / API_URL_FILE)
     finally:
@@ -89,6 +96,25 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # Python itself would remove the handlers at its end
         signal.signal(number, signal.SIG_IGN)
     _log.info(log.line("api_stopped"))
+
+
+def _check_open(server: Server, keys: KeyRing) -> None:
+    """Check that no stranger can use a server without keys.
+
+    Raises: BadConfiguration.
+    """
+    if server.open_without_keys or is_loopback(server.host):
+        return
+    try:
+        has_keys = keys.has_keys()
+    except DatabaseUnusable:  # as before the Manager's first start
+        has_keys = False
+    if not has_keys:
+        raise BadConfiguration(
+            f"server.host is {server.host}, which other machines can reach, but there are no API keys: make "
+            "one first (spoon keys create NAME --role admin), or let everybody who reaches the port use this "
+            "server with server.open_without_keys = true"
+        )
 
 
 def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:

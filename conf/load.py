@@ -22,7 +22,13 @@ from kernel.protocol.type_info import analyzed
 
 URL_VARIABLE: Final = "SPOON_URL"
 ENGINE_VARIABLE: Final = "SPOON_ENGINE"
-"""The URL of the API and the engine of jobs, for the command line; they configure the caller alone."""
+KEY_VARIABLE: Final = "SPOON_KEY"
+KEY_FILE_VARIABLE: Final = "SPOON_KEY_FILE"
+CALLERS_VARIABLES: Final = frozenset(
+    {CONFIG_VARIABLE, URL_VARIABLE, ENGINE_VARIABLE, KEY_VARIABLE, KEY_FILE_VARIABLE}
+)
+"""The configuration file; for the command line the URL of the API, the engine of jobs, and the API key or its
+file. They configure the caller alone."""
 
 
 _MAX_LISTED: Final = 20
@@ -121,7 +127,7 @@ def _from_environment(
 ) -> Iterator[Effective | FieldProblem]:
     """Each key that a variable sets, or a sentence about a mistake."""
     by_variable = {key.variable: key for key in keys.values()}
-    known = {*by_variable, CONFIG_VARIABLE, URL_VARIABLE, ENGINE_VARIABLE}
+    known = {*by_variable, *CALLERS_VARIABLES}
     for variable in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if variable not in known:
             yield _mistake(variable, f"unknown environment variable {variable}: {_way_out(variable, known)}")

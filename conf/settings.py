@@ -46,6 +46,9 @@ class Server(Struct, frozen=True, kw_only=True):
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 7870
     """0: any free port; the API writes its URL to the file `api.url` in the bus folder."""
+    open_without_keys: bool = False
+    """Whether everybody who reaches the port may use the server while it has no API keys, also from other
+    machines."""
     allowed_hosts: tuple[str, ...] = ()
     """Accepted host names, besides localhost, `host` and plain IP addresses."""
     threads: Some = 64

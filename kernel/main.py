@@ -21,7 +21,7 @@ import zmq
 from msgspec.structs import replace
 
 from conf.installation import locate
-from conf.load import settings_of
+from conf.load import KEY_VARIABLE, settings_of
 from conf.settings import Settings
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
@@ -29,7 +29,7 @@ from kernel.core.events import DeviceFact, Snapshot
 from kernel.process.keys import ensure_all
 from kernel.process.lock import FolderLock
 from kernel.process.log import line, start
-from kernel.process.startup import hide_memory, make_files_private, raise_file_limit
+from kernel.process.startup import forget_variable, hide_memory, make_files_private, raise_file_limit
 from kernel.protocol.endpoints import back_endpoint, front_endpoint
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
 from kernel.protocol.join import FetchTerms
@@ -48,6 +48,7 @@ from kernel.shell.fs_ops import FileSystem
 from kernel.shell.gc_control import put_off_full_collections
 from kernel.shell.loop import Loop
 from kernel.shell.model_files import prepare_models
+from kernel.shell.offline import answer
 from kernel.shell.outbox import Outbox
 from kernel.shell.process_resources import ProcessResources, open_resources
 from kernel.shell.sources import Sources
@@ -87,6 +88,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="configuration file (default: as `spoon` finds it)")
     parser.add_argument("--with-api", action="store_true", help="also run the REST API")
     parser.add_argument("--verbose", action="store_true", help="log every event and action")
+    parser.add_argument("--answer", action="store_true", help="carry out one command on keys from stdin")
     parser.add_argument("--fake-engines", action="store_true", help="run simulated engines (for tests)")
     options = parser.parse_args()
     start("manager", logging.DEBUG if options.verbose else logging.INFO, process="manager")
@@ -94,9 +96,13 @@ def main() -> int:
     hide_memory()
     try:
         installation = locate(options.config, os.environ)
+        settings = settings_of(installation, os.environ)
+        forget_variable(KEY_VARIABLE)  # of the command line that started this; no process of ours needs it
+        if options.answer:
+            sys.stdout.buffer.write(answer(settings, sys.stdin.buffer.read()))
+            return 0
         if (notice := installation.notice()) is not None:
             log.info(line("installation_found", notice=notice))
-        settings = settings_of(installation, os.environ)
         raise_file_limit()  # clients of bus.endpoint are connections too
         return run(settings, options)
     except BadConfiguration as error:

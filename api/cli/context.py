@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from conf.installation import Installation, locate
-from conf.load import URL_VARIABLE, settings_of
+from conf.load import KEY_FILE_VARIABLE, KEY_VARIABLE, URL_VARIABLE, settings_of
 from conf.settings import Settings
 from kernel.protocol.endpoints import API_URL_FILE
 
@@ -27,6 +27,7 @@ class Invocation:
     config: Path | None
     url: str | None
     environ: Mapping[str, str]
+    key_file: Path | None = None
 
     @cached_property
     def installation(self) -> Installation:
@@ -59,7 +60,23 @@ class Invocation:
         """A client of the REST API, to be closed; without a timeout, it has the patience of a command."""
         from api.cli.client.rest import TIMEOUT_S, Rest
 
-        return Rest(self.base_url(), TIMEOUT_S if timeout_s is None else timeout_s)
+        return Rest(self.base_url(), TIMEOUT_S if timeout_s is None else timeout_s, self.key())
+
+    def key(self) -> str | None:
+        """The API key: of --key-file, SPOON_KEY, or the file in SPOON_KEY_FILE.
+
+        Raises: UsageError, if it cannot be one; OSError, if the file cannot be read.
+        """
+        named = self.environ.get(KEY_FILE_VARIABLE)
+        file = self.key_file or (None if KEY_VARIABLE in self.environ or not named else Path(named))
+        text = self.environ.get(KEY_VARIABLE, "") if file is None else file.read_text(errors="replace")
+        if not (text := text.strip()):
+            return None
+        if not (text.isascii() and text.isprintable() and " " not in text):
+            raise click.UsageError(
+                f"{KEY_VARIABLE if file is None else file} has no API key: one line, spoon_..."
+            )
+        return text
 
     def manager(self) -> "ManagerConnection":
         """A connection to the Manager over the bus, to be closed. Raises: ManagerUnreachable."""

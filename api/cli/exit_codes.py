@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     INVALID = 7
     TRY_LATER = 8
     TIMED_OUT = 9
+    NOT_ALLOWED = 10
     MISCONFIGURED = 78
     """EX_CONFIG of sysexits.h, which a service manager need not restart."""
     DETACHED = 130
@@ -49,6 +50,7 @@ MEANINGS: Final = {
     ExitCode.INVALID: "the server rejected a value; stderr names the fields",
     ExitCode.TRY_LATER: "temporarily unavailable: the queue or the disk is full, or the server is stopping",
     ExitCode.TIMED_OUT: "timed out: --timeout has passed, or an engine took longer than 15 minutes to start",
+    ExitCode.NOT_ALLOWED: "the server asks for an API key, or the role of the key does not allow this",
     ExitCode.MISCONFIGURED: "the configuration or its keys cannot be used; stderr names every mistake",
     ExitCode.DETACHED: "interrupted with Ctrl-C; work on the server continues",
 }
@@ -120,6 +122,8 @@ _EXIT_OF_ERROR: Final[tuple[tuple[type[SpoonError], ExitCode], ...]] = (
 
 _EXIT_OF_STATUS: Final = {
     400: ExitCode.INVALID,
+    401: ExitCode.NOT_ALLOWED,
+    403: ExitCode.NOT_ALLOWED,
     404: ExitCode.NOT_FOUND,
     409: ExitCode.CONFLICT,
     410: ExitCode.NOT_FOUND,

@@ -26,10 +26,10 @@ from api.cli.commands.queue import queue
 from api.cli.commands.server import health, status, stop
 from api.cli.context import Invocation
 from api.cli.exit_codes import ExitCode, code_of, exit_of
-from kernel.protocol.errors import FieldProblem, SpoonError
+from kernel.protocol.errors import FieldProblem, KeyMissing, SpoonError
 from kernel.protocol.version import VERSION
 
-_WHOLE: Final = ("--config", "--url")
+_WHOLE: Final = ("--config", "--url", "--key-file")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,9 +45,14 @@ _WHOLE: Final = ("--config", "--url")
     metavar="URL",
     help="Base URL of the REST API, e.g. http://127.0.0.1:7870. [default: $SPOON_URL, else the local server]",
 )
+@click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the API key. [default: the key in $SPOON_KEY, or the file in $SPOON_KEY_FILE]",
+)
 @click.version_option(VERSION, message="%(version)s")
 @click.pass_context
-def spoon(context: click.Context, config_file: Path | None, url: str | None) -> None:
+def spoon(context: click.Context, config_file: Path | None, url: str | None, key_file: Path | None) -> None:
     """An image-generation server for Stable Diffusion.
 
     \b
@@ -60,7 +65,7 @@ def spoon(context: click.Context, config_file: Path | None, url: str | None) -> 
     environ = context.obj if isinstance(context.obj, Mapping) else {}
     if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
         context.color = False  # the commands inherit it; otherwise only terminals get colors
-    context.obj = Invocation(config=config_file, url=url, environ=environ)
+    context.obj = Invocation(config=config_file, url=url, environ=environ, key_file=key_file)
 
 
 for command in (
@@ -140,6 +145,8 @@ def _tell(error: Exception) -> None:
             for field in error.fields:
                 if field.problem not in error.detail:
                     click.echo(f"  {field.field}: {field.problem}", err=True)
+            if code_of(error) == KeyMissing.code:
+                click.echo("pass the key with --key-file FILE, or in the variable SPOON_KEY", err=True)
         case click.ClickException():
             error.show()
             if hint := _hint(error):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import ceil
+from secrets import token_bytes
 from typing import Final
 
 import falcon
@@ -16,6 +17,8 @@ from api.http.compat.openai.linked_images import LinkedImages
 from api.http.compat.openai.models import ModelsForBoth
 from api.http.compat.openai.signed_links import SignedLinks
 from api.http.contract import problems
+from api.http.framework.access import Access
+from api.http.framework.browser_sessions import BrowserSessions
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.connection_limits import ADDRESS_SHARE
 from api.http.framework.deferral import Deferral
@@ -37,15 +40,19 @@ from api.http.resources.job_events import JobEvents
 from api.http.resources.job_origin import Origins
 from api.http.resources.job_reader import JobReader
 from api.http.resources.jobs import Jobs
+from api.http.resources.keys import Keys
 from api.http.resources.metrics import Figures, Metrics
 from api.http.resources.model_folders import ModelFolders
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruning
 from api.http.resources.queue import Queue
+from api.http.resources.session import SessionResource
 from api.http.resources.system import System
 from api.http.resources.waiting import Waiting
+from api.http.route_roles import ROLES
 from api.http.routes import OpenAi, Resources, routes
 from api.hub import Hub
+from api.key_ring import KeyRing
 from api.port import BusPort
 from conf.settings import Server, Settings
 from kernel.views.reader import Reader
@@ -54,29 +61,43 @@ LINKS_KEY: Final = "links.key"
 """The file of the secret of signed links, beside the keys of the bus."""
 BODIES_BYTES: Final = 64 << 20
 """The memory of all bodies with images."""
+SECRET_BYTES: Final = 32
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
     """The application, and what begins and answers requests without it."""
 
     deferral: Deferral
+    access: Access
 
 
-def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> App:
-    """Build the application; `now_ms` returns milliseconds since 1970 UTC."""
+def make_app(
+    settings: Settings,
+    bus: BusPort,
+    reader: Reader,
+    hub: Hub,
+    now_ms: Callable[[], int],
+    secret: bytes | None = None,
+) -> App:
+    """Build the application; `now_ms` returns milliseconds since 1970 UTC.
+
+    `secret` signs the sessions of browsers; None: one that lives as long as this process.
+    """
+    sessions = BrowserSessions(secret or token_bytes(SECRET_BYTES), now_ms)
+    access = Access(KeyRing(reader, hub, now_ms), sessions)
     app = App(middleware=[Guard(settings.server.host, settings.server.allowed_hosts)])
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)
-    resources = _resources(settings, bus, reader, hub, now_ms)
+    resources = _resources(settings, bus, reader, hub, now_ms, access)
     table = routes(resources)
-    resources.documents.publish(lambda: msgspec.json.encode(openapi(table)))
-    add_routes(app, table)
-    app.deferral = resources.jobs
+    resources.documents.publish(lambda: msgspec.json.encode(openapi(table, ROLES)))
+    add_routes(app, table, access, ROLES)
+    app.deferral, app.access = resources.jobs, access
     return app
 
 
 def _resources(
-    settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]
+    settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int], access: Access
 ) -> Resources:
     server = settings.server
     slots, streams = ConcurrencyLimit(waits_of(server)), _streams(server)
@@ -84,17 +105,11 @@ def _resources(
     waiting = Waiting(hub, waits, slots)
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
     origins = Origins(reader, settings.blobs.folder, now_ms)
-    sending = JobSending(bus, reader, JobReader(server, slots, bodies, origins))
+    sending = JobSending(bus, reader, JobReader(server, slots, bodies, origins), access)
     download = Download(bus, reader, settings.images.folder, now_ms)
     files = ImageFiles(bus, settings.images.folder)
-    answering = Answering(
-        reader=reader,
-        end=JobEnd(reader, waiting),
-        streams=ImageStreams(reader, hub, streams, files),
-        files=files,
-        links=SignedLinks(settings.bus_folder / LINKS_KEY),
-        now_ms=now_ms,
-    )
+    links, end = SignedLinks(settings.bus_folder / LINKS_KEY), JobEnd(reader, waiting)
+    answering = Answering(reader, end, ImageStreams(reader, hub, streams, files), files, links, now_ms)
     models, own = Models(bus, reader, hub, waiting, upload_limits(settings)), settings.models
     return Resources(
         models=models,
@@ -112,6 +127,8 @@ def _resources(
         events=Events(reader, hub, streams),
         metrics=Metrics(Figures(bus, reader, streams, waits)),
         documents=Documents(),
+        keys=Keys(bus, reader, now_ms),
+        session=SessionResource(access),
         openai=_openai(settings, reader, sending, models, download, answering),
         a1111=assemble(Parts(settings, bus, reader, hub, sending, waiting, now_ms)),
     )

@@ -15,13 +15,14 @@ from api.http.contract import engine_types as engine
 from api.http.contract import errors as http
 from api.http.contract import image_types as image
 from api.http.contract import job_types as job
+from api.http.contract import key_types as key
 from api.http.contract import model_types as model
 from api.http.contract.constraints import WaitQuery
 from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
 from api.http.framework.documents import Documents
-from api.http.framework.openapi import ASKING
+from api.http.framework.openapi import ASKING, NOT_ADMITTED
 from api.http.framework.route import Route
-from api.http.resources import infotext, model_upload, system
+from api.http.resources import infotext, model_upload, session, system
 from api.http.resources import model_folders as folders
 from api.http.resources.download import Download
 from api.http.resources.engines import Engines
@@ -30,6 +31,7 @@ from api.http.resources.image_sources import ImageSources, PoseMapQuery
 from api.http.resources.images import Images
 from api.http.resources.job_events import JOB_EVENTS, JobEvents
 from api.http.resources.jobs import Jobs
+from api.http.resources.keys import Keys
 from api.http.resources.metrics import Metrics
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruned, PruneInput, Pruning
@@ -68,6 +70,8 @@ class Resources:
     documents: Documents
     openai: OpenAi
     a1111: A1111
+    keys: Keys
+    session: session.SessionResource
 
 
 KEYED: Final = ("Idempotency-Key",)
@@ -78,7 +82,7 @@ IMAGE: Final = tuple(f"image/{kind}" for kind in ImageFileType)
 IMAGE_FILE: Final = {200: IMAGE, 304: None}
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_SUCH_MODEL = (*NO_MODEL, e.NameAmbiguous)
-NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
+NO_JOB, NO_IMAGE, NO_KEY = (e.JobNotFound,), (e.ImageNotFound,), (e.KeyNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
 WRONG_MODEL = (e.ModelMissing, e.WrongModelType, e.ModelNotReady, e.WrongModelBase)
 NO_START = (*WRONG_MODEL, e.NotEnoughMemory)
@@ -99,7 +103,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
     """The table. Every route may also return the errors that `api.http.framework.openapi` adds to all of
     them."""
     one_model, one_engine = "/v1/models/{model_id}", "/v1/engines/{engine_id}"
-    one_job, one_image = "/v1/jobs/{job_id}", "/v1/images/{image_id}"
+    one_job, one_image, one_key = "/v1/jobs/{job_id}", "/v1/images/{image_id}", "/v1/keys/{key_id}"
     return (
         Route("register_model", "POST", "/v1/models", r.models.create, "Register a model",
               {202: model.Model, 201: model.Model, 200: model.Model}, model.ModelInput,
@@ -231,6 +235,25 @@ def routes(r: Resources) -> tuple[Route, ...]:
               "Download the pose image", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
         Route("download_pose_map", "GET", f"{one_image}/pose_map", r.image_sources.show_pose_map,
               "Download the control map", IMAGE_FILE, None, PoseMapQuery, NO_INPUT, TAGGED),
+
+        Route("create_key", "POST", "/v1/keys", r.keys.create, "Create an API key",
+              {201: key.NewKey}, key.KeyInput, errors=(e.NameTaken, e.KeyReused), heeds=KEYED),
+        Route("list_keys", "GET", "/v1/keys", r.keys.list, "List API keys",
+              {200: key.KeyPage}, query=key.KeyListQuery),
+        Route("get_key", "GET", one_key, r.keys.show, "Show an API key", {200: key.Key}, errors=NO_KEY),
+        Route("change_key", "PATCH", one_key, r.keys.change, "Change an API key",
+              {200: key.Key}, key.KEY_EDIT, errors=(*NO_KEY, e.NameTaken, e.IllegalMove)),
+        Route("rotate_key", "POST", f"{one_key}/rotate", r.keys.rotate,
+              "Replace the secret of an API key",
+              {200: key.NewKey}, key.KeyRotation, errors=(*NO_KEY, e.IllegalMove, e.KeyReused), heeds=KEYED),
+        Route("revoke_key", "DELETE", one_key, r.keys.revoke, "Revoke an API key",
+              {200: key.Key}, errors=NO_KEY),
+
+        Route("get_session", "GET", "/v1/session", r.session.show, "Show who you are",
+              {200: session.Session}),
+        Route("sign_in", "POST", "/v1/session", r.session.sign_in, "Sign in with a key, for browsers",
+              {200: session.Session}, session.SignIn, errors=NOT_ADMITTED),
+        Route("sign_out", "DELETE", "/v1/session", r.session.sign_out, "Sign out", {204: None}),
 
         Route("get_liveness", "GET", "/v1/health/live", r.system.live,
               "Check that the API is alive", {200: system.Alive}),

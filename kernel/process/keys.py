@@ -1,5 +1,6 @@
 """The CURVE keys in the private bus folder: created once by the Manager, and read by its clients."""
 
+import hmac
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,6 +59,21 @@ def ensure_all(bus_folder: Path) -> tuple[tuple[bytes, bytes], dict[ClientRole, 
     return ensure_key_pair(bus_folder, SERVER_KEY_NAME), roles
 
 
+def derived_secret(bus_folder: Path, purpose: str) -> bytes:
+    """A secret of the API for one purpose, which is the same for as long as the keys of the bus are.
+
+    Raises: OSError, if this user cannot read the keys; BadConfiguration, if they are damaged.
+    """
+    file = secret_key_file(bus_folder, ClientRole.API)
+    try:
+        _, secret = zmq.auth.load_certificate(file)
+    except ValueError as error:
+        raise _damaged(bus_folder, error) from error
+    if secret is None:
+        raise _damaged(bus_folder, ValueError(f"{file} has no secret key"))
+    return hmac.digest(secret, purpose.encode(), "sha256")
+
+
 def open_front(context: DealerContext, bus_folder: Path, role: ClientRole, options: DealerOptions) -> Dealer:
     """Connect with the keys of a role.
 
@@ -68,7 +84,11 @@ def open_front(context: DealerContext, bus_folder: Path, role: ClientRole, optio
         public, secret = zmq.auth.load_certificate(secret_key_file(bus_folder, role))
         return Dealer(context, front_endpoint(bus_folder), CurveKeys(server, public, secret or b""), options)
     except (ValueError, zmq.ZMQError) as error:
-        raise BadConfiguration(
-            f"the keys in {bus_folder} are damaged ({error}); delete them, and the Manager creates new ones "
-            "when it starts"
-        ) from error
+        raise _damaged(bus_folder, error) from error
+
+
+def _damaged(bus_folder: Path, error: Exception) -> BadConfiguration:
+    return BadConfiguration(
+        f"the keys in {bus_folder} are damaged ({error}); delete them, and the Manager creates new ones when "
+        "it starts"
+    )

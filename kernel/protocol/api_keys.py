@@ -75,6 +75,9 @@ class RevokeKey(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     key_id: KeyId
 
 
+KeyAsk = CreateKey | ChangeKey | RotateKey | RevokeKey
+
+
 class KeyIssued(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """An API key was created, or has a new secret."""
 

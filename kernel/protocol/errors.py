@@ -225,25 +225,25 @@ class NotEnoughMemory(Conflict):
 # API keys.
 
 
-class NotAuthenticated(SpoonError):
-    """The request has no valid API key."""
+class KeyMissing(SpoonError):
+    """An API key is required: send it as a bearer token, or as the password of HTTP Basic."""
 
-    code = "not_authenticated"
+    code = "key_missing"
 
 
-class KeyUnknown(NotAuthenticated):
+class KeyUnknown(SpoonError):
     """The API key is unknown, or its secret is not the present one."""
 
     code = "key_unknown"
 
 
-class KeyExpired(NotAuthenticated):
+class KeyExpired(SpoonError):
     """The API key has expired: ask for a new one."""
 
     code = "key_expired"
 
 
-class KeyRevoked(NotAuthenticated):
+class KeyRevoked(SpoonError):
     """The API key was revoked: ask for a new one."""
 
     code = "key_revoked"

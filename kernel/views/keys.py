@@ -17,6 +17,11 @@ def key_called(reader: Reader, key: str) -> KeyRow | None:
     return reader.one("key_named", KeyRow, {"key": key})
 
 
+def all_keys(reader: Reader) -> list[KeyRow]:
+    """Every API key, also expired and revoked ones."""
+    return reader.all("all_keys", KeyRow, {})
+
+
 def list_keys(reader: Reader, limit: int, after: str | None = None) -> Page[KeyRow]:
     """A page of API keys.
 

@@ -371,7 +371,7 @@ def test_the_page_installs_every_file_of_the_service_where_it_says_it_belongs() 
         assert text.startswith(f"# {place}: ") or Path(place) == Path("/etc/systemd/system", UNIT.name)
 
 
-@pytest.mark.parametrize(("title", "number"), [("systemd", 1), ("Container", 5)])
+@pytest.mark.parametrize(("title", "number"), [("systemd", 1), ("Container", 6)])
 def test_the_commands_of_the_page_are_commands_of_spoon(title: str, number: int) -> None:
     calls = r"(?:exec (?:-T )?server spoon|run --rm server|bin/spoon --config \S+) (\w+) ?(\w*)"
     typed = re.findall(calls, section(title))

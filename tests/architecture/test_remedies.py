@@ -9,15 +9,14 @@ import click
 import pytest
 
 from api.cli.main import spoon
-from conf.installation import CONFIG_VARIABLE
 from conf.keys import all_keys
-from conf.load import ENGINE_VARIABLE, URL_VARIABLE
+from conf.load import CALLERS_VARIABLES
 from tests.architecture.source_files import ROOT, sources
 
 PAGES = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
 KEYS = {key.path for key in all_keys()}
 SECTIONS = {key.section for key in all_keys()}
-VARIABLES = {key.variable for key in all_keys()} | {CONFIG_VARIABLE, URL_VARIABLE, ENGINE_VARIABLE}
+VARIABLES = {key.variable for key in all_keys()} | CALLERS_VARIABLES
 NO_KEYS = {"toml", "py", "md", "sql", "json"}
 EXAMPLES = {"server.prot", "models.example", "images.expire_after_s", "SPOON_SECTION_NAME"}
 """A mistake, a host, a field of a struct, and how variables are made."""

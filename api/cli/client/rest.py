@@ -28,8 +28,11 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 class Rest:
     """A client of one server. Paths begin with /v1; every unsuccessful response is raised as a Refusal."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        """Raises: ServerUnreachable, if `url` is not a valid URL."""
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, key: str | None = None) -> None:
+        """`key`: the API key, for servers that have some.
+
+        Raises: ServerUnreachable, if `url` is not a valid URL.
+        """
         if "://" not in url:
             raise ServerUnreachable(f"{url} is not a URL; use http://{url}")
         self.url = url.rstrip("/")
@@ -38,7 +41,9 @@ class Rest:
         except httpx.InvalidURL as error:
             raise ServerUnreachable(f"{url} is not a valid URL: {error}") from error
         # A proxy from the environment cannot reach this machine's loopback.
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=host not in _LOOPBACK)
+        is_far = host not in _LOOPBACK
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=is_far, headers=headers)
 
     def __enter__(self) -> "Rest":
         return self

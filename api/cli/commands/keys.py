@@ -1,9 +1,10 @@
 """`spoon keys`: create, list, change, rotate and revoke API keys, on the server's own machine.
 
 The Manager makes keys and answers over the bus, to which only the server's user has access; so the first key
-needs no key. Lists are read from the database, also while no server runs.
+needs no key, nor a server that runs. Lists are read from the database.
 """
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 import msgspec
 from msgspec.structs import fields
 
+from api.cli.commands.processes import config_option, python
 from api.cli.context import Invocation
 from api.cli.options import (
     STDOUT,
@@ -25,17 +27,27 @@ from api.cli.options import (
     yes_option,
 )
 from api.cli.output import Cell, print_json, print_struct, print_table, print_thing, when, write_secret
-from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyIssued, KeyLimits, RevokeKey, RotateKey
-from kernel.protocol.client import BrokerReply
+from kernel.process.lock import FolderLock
+from kernel.protocol.api_keys import (
+    ChangeKey,
+    CreateKey,
+    KeyAsk,
+    KeyIssued,
+    KeyLimits,
+    RevokeKey,
+    RotateKey,
+)
+from kernel.protocol.client import BrokerReply, Refused, SingleReply
 from kernel.protocol.enums import Role
-from kernel.protocol.errors import BadMessage, InternalError, KeyNotFound
+from kernel.protocol.errors import AlreadyRunning, BadMessage, DatabaseUnusable, InternalError, KeyNotFound
+from kernel.protocol.refusals import error_of
 from kernel.protocol.rows import KeyRow
+from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
     from api.http.contract.key_types import Key
     from kernel.views.reader import Reader
 
-_PAGE: Final = 200
 _NONE: Final = "none"
 _LIMITS: Final = {
     "max_waiting_jobs": "Maximum number of waiting jobs.",
@@ -134,9 +146,8 @@ def create(
     check_out(out, as_json=as_json)
     found = KeyLimits(**limits)
     ask = CreateKey(name=name, role=Role(role), expires_in_s=expires_in_s, weight=weight or 1, limits=found)
-    with invocation.manager() as manager:
-        is_first = not _has_keys(invocation)
-        reply = manager.ask(ask)
+    is_first = not _has_keys(invocation)
+    reply = _ask(invocation, ask)
     _show_issued(reply, name, out, as_json=as_json)
     if is_first:
         click.echo("this is the first key: from now on the REST API is used with a key only", err=True)
@@ -258,9 +269,25 @@ def revoke(invocation: Invocation, key: str, is_sure: bool) -> None:
     click.echo(f"revoked {row.name}")
 
 
-def _ask(invocation: Invocation, ask: ChangeKey | RotateKey | RevokeKey) -> BrokerReply:
-    with invocation.manager() as manager:
-        return manager.ask(ask)
+def _ask(invocation: Invocation, ask: KeyAsk) -> BrokerReply:
+    """The reply of the Manager, or of one that is started for this alone while none runs.
+
+    Raises: the error that its refusal represents; ManagerUnreachable, if one runs and does not answer.
+    """
+    try:
+        FolderLock(invocation.settings().database.folder).release()
+    except AlreadyRunning:
+        with invocation.manager() as manager:
+            return manager.ask(ask)
+    command, said = python("kernel.main", "--answer", *config_option(invocation)), msgspec.msgpack.encode(ask)
+    environ = dict(invocation.environ)
+    ended = subprocess.run(command, input=said, stdout=subprocess.PIPE, env=environ, check=False)
+    if ended.returncode:
+        raise DatabaseUnusable("nothing was changed: the message above has the reason")
+    reply: SingleReply = msgspec.msgpack.decode(ended.stdout, type=analyzed(SingleReply))
+    if isinstance(reply, Refused):
+        raise error_of(reply)
+    return reply
 
 
 def _show_issued(reply: BrokerReply, name: str, out: Path | None, *, as_json: bool) -> None:
@@ -310,19 +337,16 @@ def _find(invocation: Invocation, key: str) -> KeyRow:
 def _has_keys(invocation: Invocation) -> bool:
     from kernel.views.keys import has_keys
 
-    return has_keys(_reader(invocation))
+    try:
+        return has_keys(_reader(invocation))
+    except DatabaseUnusable:  # before the first start, and the one after an upgrade
+        return False
 
 
 def _all_keys(invocation: Invocation) -> "tuple[Key, ...]":
-    from kernel.views.keys import list_keys
+    from kernel.views.keys import all_keys
 
-    reader, after = _reader(invocation), None
-    found: list[Key] = []
-    while True:
-        page = list_keys(reader, _PAGE, after)
-        found += map(_shown, page.items)
-        if (after := page.next_after) is None:
-            return tuple(found)
+    return tuple(map(_shown, all_keys(_reader(invocation))))
 
 
 def _reader(invocation: Invocation) -> "Reader":

@@ -100,18 +100,27 @@ def _verbosity(verbose: bool) -> tuple[str, ...]:
 
 def _become(invocation: Invocation, config_file: Path | None, module: str, *options: str) -> NoReturn:
     invocation = replace(invocation, config=config_file or invocation.config)
-    installation = invocation.installation
     # A wrong one ends this process, not the one that it turns into.
-    settings_of(installation, invocation.environ)
-    file = installation.file
-    _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))
+    settings_of(invocation.installation, invocation.environ)
+    _exec(module, *options, *config_option(invocation))
 
 
 def _exec(module: str, *arguments: str, environ: Mapping[str, str] = os.environ) -> NoReturn:
     """Replace this process, so that signals reach the server directly."""
+    sys.stdout.flush()
+    os.execve(sys.executable, python(module, *arguments), dict(environ))
+
+
+def config_option(invocation: Invocation) -> tuple[str, ...]:
+    """The option by which a process of the server gets the configuration file, if there is one."""
+    file = invocation.installation.file
+    return ("--config", str(file.absolute())) if file else ()
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command line of one of the server's processes."""
     # -P: do not import a folder named api/ or conf/ from the current directory. A checkout that is not
     # installed can only be imported from its own root, where the current directory is the right one.
     is_at_root = Path.cwd() == _ROOT
     flags = [] if is_at_root else ["-P"]
-    sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *flags, "-m", module, *arguments], dict(environ))
+    return [sys.executable, *flags, "-m", module, *arguments]

@@ -13,6 +13,7 @@ from api.cli.context import configured_url, written_url
 from api.cli.installation.diagnosis import CheckResult, Verdict
 from api.cli.installation.privacy import privacy
 from api.cli.output import printable, size
+from api.http.contract.errors import PROBLEM_TYPE
 from conf.installation import Installation
 from conf.settings import Models, Settings
 from kernel.protocol.endpoints import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
@@ -175,6 +176,8 @@ def _holder(url: str) -> str:
     try:
         version = msgspec.json.decode(answer.content, type=analyzed(_Capabilities)).versions.automatic_spoon
     except (msgspec.DecodeError, UnicodeDecodeError):
+        if PROBLEM_TYPE.encode() in answer.content:  # it asks for a key
+            return f"automatic-spoon at {url}"
         name = printable(answer.headers.get("server", ""))
         return f"another web server{f' ({name})' if name else ''}"
     return f"automatic-spoon {version} at {url}"

@@ -1,6 +1,11 @@
 """Errors that only HTTP has; their status codes are in `api.http.contract.problems`."""
 
+from typing import Final
+
 from kernel.protocol.errors import Conflict, NotFound, SpoonError, Unavailable
+
+PROBLEM_TYPE: Final = "urn:automatic-spoon:problem:"
+"""The beginning of the `type` of every problem document."""
 
 
 class Malformed(SpoonError):

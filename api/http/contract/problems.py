@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from api.http.contract import errors as http
 from api.http.contract.a1111_errors import a1111_error, is_of_a1111
+from api.http.contract.credentials import challenge
 from api.http.contract.json_text import cut
 from api.http.contract.openai_errors import (
     OpenAiError,
@@ -46,7 +47,10 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         SpoonError: 500,
         # Errors in the request.
         http.Malformed: 400,
-        errors.NotAuthenticated: 401,
+        errors.KeyMissing: 401,
+        errors.KeyUnknown: 401,
+        errors.KeyExpired: 401,
+        errors.KeyRevoked: 401,
         errors.KeyNotAllowed: 403,
         http.ForbiddenHost: 403,
         http.ForbiddenOrigin: 403,
@@ -136,7 +140,7 @@ def status_of(kind: type[SpoonError]) -> int:
 def problem_of(error: SpoonError, request_id: str) -> Problem:
     """The problem document of one error."""
     return Problem(
-        type=f"urn:automatic-spoon:problem:{error.code}",
+        type=f"{http.PROBLEM_TYPE}{error.code}",
         title=title_of(type(error)),
         status=status_of(type(error)),
         detail=cut(error.detail, MAX_DETAIL),
@@ -228,8 +232,19 @@ def _answer(
     resp.data = document.body
     resp.content_type = document.content_type
     resp.set_header("X-Request-ID", request_id)
-    if document.status in RETRIED:
-        resp.set_header("Retry-After", str(ceil(error.retry_after_s or DEFAULT_RETRY_AFTER_S)))
+    asked = {name: env_value for name in ("SEC_FETCH_DEST",) if (env_value := req.env.get(f"HTTP_{name}"))}
+    for name, value in headers_of(document.status, error, asked):
+        resp.set_header(name, value)
+
+
+def headers_of(status: int, error: SpoonError, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers of a refusal with this status: when to come back, or how to say who asks.
+
+    `headers` are those of the request, named as in `api.http.framework.request_head.Head`.
+    """
+    if status in RETRIED:
+        return [("Retry-After", str(ceil(error.retry_after_s or DEFAULT_RETRY_AFTER_S)))]
+    return [("WWW-Authenticate", challenge(headers))] if status == HTTPStatus.UNAUTHORIZED else []
 
 
 def _request_id(req: falcon.Request) -> str:

@@ -8,6 +8,7 @@ import falcon
 import msgspec
 from msgspec import inspect
 
+from api.http.contract.caller import caller_of
 from api.http.contract.enum_choices import respelled, wrong_choice
 from api.http.contract.errors import Malformed, TooLarge, UnsupportedMediaType
 from api.http.contract.field_aliases import our_name
@@ -15,6 +16,7 @@ from api.http.contract.json_text import check_shape, strict_json
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.error_texts import TOO_MUCH, in_words
 from kernel.protocol.errors import InvalidField, SpoonError, wrong_field
+from kernel.protocol.ids import KeyId
 from kernel.protocol.type_info import analyzed
 
 Input = TypeVar("Input", bound=msgspec.Struct)
@@ -213,20 +215,20 @@ def refuse_key(req: falcon.Request) -> None:
 
 
 def read_key(req: falcon.Request) -> str | None:
-    """The caller's idempotency key, in the scope of HTTP.
+    """The caller's idempotency key, in the scope of HTTP and of the caller's API key.
 
     Raises: InvalidField, if the header is not a plain word of 1 to 200 characters.
     """
-    return key_in(req.get_header("Idempotency-Key"))
+    return key_in(req.get_header("Idempotency-Key"), caller_of(req).key_id)
 
 
-def key_in(key: str | None) -> str | None:
-    """The same for the value of the header. Raises: InvalidField."""
+def key_in(key: str | None, key_id: KeyId | None) -> str | None:
+    """The same for the value of the header, and an API key. Raises: InvalidField."""
     if key is None:
         return None
     if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise wrong_field("Idempotency-Key", f"must be 1 to {MAX_KEY} printable ASCII characters")
-    return f"http:{key}"
+    return f"http:{key}" if key_id is None else f"http:{key_id}:{key}"
 
 
 def diagnose(

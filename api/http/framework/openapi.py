@@ -10,12 +10,14 @@ import msgspec
 
 from api.http.contract import errors as http
 from api.http.contract.a1111_errors import A1111Error, is_of_a1111
+from api.http.contract.credentials import SESSION_COOKIE
 from api.http.contract.openai_errors import OpenAiRefusal, is_of_openai, openai_status
 from api.http.contract.problems import CONTENT_TYPE, Problem, status_of
 from api.http.framework.form import CONTENT_TYPE as FORM
 from api.http.framework.route import Content, EventStream, ListOf, Route
 from api.http.framework.sse import CONTENT_TYPE as STREAM
 from kernel.protocol import enums, errors
+from kernel.protocol.enums import Role
 from kernel.protocol.errors import SpoonError
 from kernel.protocol.version import VERSION
 
@@ -29,24 +31,35 @@ WRITING: Final = (http.ForbiddenOrigin, *ASKING)
 
 CODES: Final = "x-codes"
 """The member of a response with the codes of its problem documents."""
+LEAST_ROLE: Final = "x-least-role"
+"""The member of an operation with the role that its callers need at least, where there are API keys."""
 _EXAMPLES: Final = 3
+_TAGS: Final = ("models", "engines", "jobs", "images", "keys")
 _JSON: Final = "application/json"
 _SCHEMAS: Final = "#/components/schemas/"
 Json = dict[str, object]
 _FILE: Final[Json] = {"type": "string", "format": "binary"}
 """The bytes of a file. OpenAPI 3.1 asks for nothing here, but generated clients need to be told."""
 
+_SECURITY: Final[dict[str, Json]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "basic": {"type": "http", "scheme": "basic", "description": "Any user name; the password is an API key."},
+    "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
+}
+"""How callers say who they are; on a server without keys nobody needs to."""
+NOT_ADMITTED: Final = (errors.KeyMissing, errors.KeyUnknown, errors.KeyExpired, errors.KeyRevoked)
 _NULL: Final[Json] = {"type": "null"}
 _REFERENCE: Final = re.compile(rf"{_SCHEMAS}(\w+)")
 _VARIABLE: Final = re.compile(r"{(\w+)}")
 
 
-def openapi(table: tuple[Route, ...]) -> Json:
-    """The description of all routes."""
+def openapi(table: tuple[Route, ...], roles: Mapping[str, Role | None]) -> Json:
+    """The description of all routes, whose least roles are those by their ids; None: everybody's."""
     components = _components(table)
     paths: dict[str, Json] = {}
     for route in table:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, components)
+        operation = _operation(route, roles.get(route.id, Role.ADMIN), components)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     queries = {route.query.__name__ for route in table if route.query is not None}
     schemas = {name: schema for name, schema in components.items() if name not in queries}
     return {
@@ -57,8 +70,9 @@ def openapi(table: tuple[Route, ...]) -> Json:
             "summary": "An image-generation server for Stable Diffusion.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "security": [{}, *({name: []} for name in _SECURITY)],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
     }
 
 
@@ -223,13 +237,14 @@ def _event_data(stream: EventStream) -> Json:
     }
 
 
-def _operation(route: Route, components: Mapping[str, Json]) -> Json:
+def _operation(route: Route, least: Role | None, components: Mapping[str, Json]) -> Json:
     operation: Json = {
         "operationId": route.id,
         "summary": route.summary,
         "tags": [_tag(route.path)],
         "parameters": _parameters(route, components),
-        "responses": {**_answers(route), **_refusals(route)},
+        "responses": {**_answers(route), **_refusals(route, least)},
+        **({"security": []} if least is None else {LEAST_ROLE: least}),
     }
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": _contents(route, route.body, components)}
@@ -263,7 +278,11 @@ def _form(schema: Json, files: tuple[str, ...]) -> Json:
 
 def _tag(path: str) -> str:
     parts = path.strip("/").split("/")
-    return parts[1] if parts[0] == "v1" and parts[1] in ("models", "engines", "jobs", "images") else "system"
+    return (
+        parts[1]
+        if parts[0] == "v1" and parts[1] in ("models", "engines", "jobs", "images", "keys")
+        else "system"
+    )
 
 
 def _parameters(route: Route, components: Mapping[str, Json]) -> list[Json]:
@@ -331,11 +350,11 @@ def _content(
             return {_JSON: {"schema": _reference(content)}}
 
 
-def _refusals(route: Route) -> Json:
+def _refusals(route: Route, least: Role | None) -> Json:
     """The problem documents by status, each with the possible codes, for people and for programs."""
     codes: dict[int, dict[str, None]] = {}
     is_openai = is_of_openai(route.path)
-    for error in _errors_of(route):
+    for error in (*_errors_of(route), *_not_admitted(least)):
         status = openai_status(status_of(error)) if is_openai else status_of(error)
         codes.setdefault(status, {})[error.code] = None
     shape: dict[str, type[msgspec.Struct]] = {CONTENT_TYPE: Problem}
@@ -347,6 +366,12 @@ def _refusals(route: Route) -> Json:
         for status, names in sorted(codes.items())
         if status not in route.ok
     }
+
+
+def _not_admitted(least: Role | None) -> tuple[type[SpoonError], ...]:
+    if least is None:
+        return ()
+    return NOT_ADMITTED if least is Role.VIEWER else (*NOT_ADMITTED, errors.KeyNotAllowed)
 
 
 def _errors_of(route: Route) -> Iterable[type[SpoonError]]:

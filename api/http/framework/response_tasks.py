@@ -4,7 +4,6 @@ import secrets
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +12,7 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import build_http_date
 
 from api.http.contract.errors import Malformed, TooLarge
-from api.http.contract.problems import DEFAULT_RETRY_AFTER_S, RETRIED, document_of
+from api.http.contract.problems import document_of, headers_of
 from api.http.framework.deferral import OUTCOME, Environment, Streaming
 from api.http.framework.request_parser import Parser, Refusal
 from api.session import Outcome
@@ -63,9 +62,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         document = document_of(cause, secrets.token_hex(8), self.request.path, error.code)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", document.content_type))
-        if error.code in RETRIED:
-            pause_s = ceil(cause.retry_after_s or DEFAULT_RETRY_AFTER_S)
-            self.response_headers.append(("Retry-After", str(pause_s)))
+        self.response_headers += headers_of(error.code, cause, self.request.headers)
         self.set_close_on_finish()
         self.channel.is_refused = True
         self.content_length = len(document.body)

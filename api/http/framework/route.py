@@ -8,8 +8,10 @@ import falcon
 import msgspec
 
 from api.http.contract.request_parsing import NoInput, QueryReader, refuse_body
+from api.http.framework.access import Access
 from api.http.framework.deferral import RESUMED
 from api.http.framework.request_head import SLASH
+from kernel.protocol.enums import Role
 from kernel.protocol.errors import SpoonError
 
 Responder = Callable[..., None]
@@ -73,19 +75,37 @@ class Route:
         return (*self.ok.values(), self.events)
 
 
-def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[Route, ...]) -> None:
-    """Serve every route. A route for GET also answers HEAD, without the body."""
+def add_routes(
+    app: "falcon.App[falcon.Request, falcon.Response]",
+    table: tuple[Route, ...],
+    access: Access,
+    roles: Mapping[str, Role | None],
+) -> None:
+    """Serve every route to callers of its least role, and those of None to everybody. A route for GET also
+    answers HEAD, without the body."""
     no_query = QueryReader(NoInput)
     paths: dict[str, dict[str, Responder]] = {}
     for route in table:
         responders = paths.setdefault(route.path, {})
-        run = _refusing(route, no_query)
+        run = _admitting(access, roles.get(route.id, Role.ADMIN), _refusing(route, no_query))
         responders[f"on_{route.method.lower()}"] = run
         if route.method == "GET":
             responders["on_head"] = run
     for path, responders in paths.items():
         methods = {name: staticmethod(responder) for name, responder in responders.items()}
         app.add_route(path, type("Path", (), methods)())
+
+
+def _admitting(access: Access, least: Role | None, run: Responder) -> Responder:
+    """The responder, for callers of this role or a greater one."""
+    if least is None:
+        return run
+
+    def admit(req: falcon.Request, resp: falcon.Response, **variables: str) -> None:
+        access.admit(req, least)
+        run(req, resp, **variables)
+
+    return admit
 
 
 def _refusing(route: Route, no_query: QueryReader[NoInput]) -> Responder:

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Final
 
 import falcon
@@ -12,7 +13,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 
 from api.http.framework.bodies import BODIES_AT_ONCE, Budget
-from api.http.framework.body_intake import BodyIntake
+from api.http.framework.body_intake import BodyIntake, BodyTerms
 from api.http.framework.channels import channel_class
 from api.http.framework.connection_limits import Capacity, Deadlines, capacity_for
 from api.http.framework.deferral import Deferral
@@ -20,7 +21,6 @@ from api.http.framework.guard import Guard
 from api.http.framework.listener import Listener
 from api.http.framework.thread_pools import shares_of, waits_of
 from api.http.framework.threads import Threads
-from api.http.framework.uploads import UploadLimits
 from conf.settings import Server
 from kernel.process.log import line
 from kernel.process.startup import raise_file_limit
@@ -37,6 +37,9 @@ RECEIVE_BYTES: Final = 64 << 10
 _log: Final = logging.getLogger("spoon.api.http")
 
 
+NO_TERMS: Final = BodyTerms()
+
+
 class HttpServer:
     """Listens from its construction on; serves while `run` runs."""
 
@@ -44,14 +47,12 @@ class HttpServer:
         self,
         app: "falcon.App[falcon.Request, falcon.Response]",
         settings: Server,
-        uploads: UploadLimits | None = None,
+        bodies: BodyTerms = NO_TERMS,
         is_silent: Callable[[], bool] = lambda: False,
         deferral: Deferral | None = None,
         deadlines: Deadlines = DEADLINES,
     ) -> None:
-        """Without `uploads` no request may be longer than `max_body_bytes`.
-
-        `is_silent`: returns whether the Manager does not answer, so that waiting for it is useless.
+        """`is_silent`: returns whether the Manager does not answer, so that waiting for it is useless.
         `deferral`: None: every request has a thread. `deadlines`: besides that of heads, which is a setting.
         """
         listening = _listen(settings.host, settings.port)
@@ -68,7 +69,7 @@ class HttpServer:
             (_capacity(settings), deadlines),
             deferral,
         )
-        self._intake = _intake(settings, uploads)
+        self._intake = _intake(settings, bodies)
         self._server.channel_class = channel_class(self._intake)
         self._is_stopping = False
 
@@ -141,10 +142,22 @@ def _capacity(settings: Server) -> Capacity:
     return found
 
 
-def _intake(settings: Server, uploads: UploadLimits | None) -> BodyIntake:
+def _intake(settings: Server, terms: BodyTerms) -> BodyIntake:
     most = settings.max_body_bytes
-    budget = Budget(BODIES_AT_ONCE * most, 0 if uploads is None else uploads.min_free_bytes)
-    return BodyIntake(Guard(settings.host, settings.allowed_hosts), most, budget, uploads)
+    budget = Budget(BODIES_AT_ONCE * most, 0 if terms.uploads is None else terms.uploads.min_free_bytes)
+    return BodyIntake(Guard(settings.host, settings.allowed_hosts), most, budget, terms)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address that `host` stands for.
+
+    Raises: BadConfiguration, if it stands for none.
+    """
+    try:
+        _, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise BadConfiguration(f"server.host {host}: {error.strerror}") from error
+    return ip_address(address[0]).is_loopback
 
 
 def _listen(host: str, port: int) -> socket.socket:

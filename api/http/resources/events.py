@@ -10,6 +10,7 @@ from typing import Final
 import falcon
 import msgspec
 
+from api.http.contract.caller import caller_of
 from api.http.contract.progress import EngineProgressEvent, ModelProgressEvent, bytes_event_of
 from api.http.contract.responses import moment
 from api.http.framework import sse
@@ -119,9 +120,11 @@ class Events:
         """
         known = known_events(self._reader)
         self._latest.begin(known.last)
-        leave = sse.take_place(self._slots, req)
+        leave, key_id = sse.take_place(self._slots, req), caller_of(req).key_id
         return sse.Stream(
-            lambda ear: self._frames(seen, known, ear), lambda ring: self._hub.subscribe(None, ring), leave
+            lambda ear: self._frames(seen, known, ear),
+            lambda ring: self._hub.subscribe(None, ring, key_id=key_id),
+            leave,
         )
 
     def _frames(self, last_seen: EventSeq | None, known: SeqRange, ear: Subscription) -> sse.Frames:

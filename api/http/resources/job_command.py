@@ -12,13 +12,14 @@ from api.http.contract.model_names import ModelNames
 from api.http.contract.model_refs import lora_uses, vae_id
 from api.http.contract.retention import expiry_s, patience_s
 from api.http.contract.validation_errors import ValidationErrors
+from api.http.framework.access import Access
 from api.http.framework.input_images import mime_of
 from api.http.resources.job_reader import InputImages, JobReader, JobSubmission
 from api.port import Answer, BusPort
 from kernel.protocol.client import SubmitJob
 from kernel.protocol.enums import InputKind, ModelType
 from kernel.protocol.errors import FieldProblem, SpoonError
-from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.ids import EngineId, KeyId, ModelId
 from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import JobRequest, JobValues
 from kernel.views.reader import Reader
@@ -48,8 +49,10 @@ class JobCommands:
     def __init__(self, reader: Reader) -> None:
         self._names = ModelNames(reader)
 
-    def submit(self, submission: JobSubmission, images: InputImages, *, validate_only: bool) -> SubmitJob:
-        """The command for a checked job; all its images are sent as blobs, in the same order.
+    def submit(
+        self, submission: JobSubmission, images: InputImages, key_id: KeyId | None, *, validate_only: bool
+    ) -> SubmitJob:
+        """The command for a checked job of a key; all its images are sent as blobs, in the same order.
 
         Raises: InvalidField, if a model's name is ambiguous.
         """
@@ -62,6 +65,7 @@ class JobCommands:
             files=tuple(_described(data) for data in images.values()),
             priority=found.priority,
             validate_only=validate_only,
+            key_id=key_id,
         )
 
     @staticmethod
@@ -101,9 +105,11 @@ class JobCommands:
 class JobSending:
     """Has jobs read and sent, within the memory of all requests with images."""
 
-    def __init__(self, bus: BusPort, reader: Reader, body: JobReader) -> None:
+    def __init__(self, bus: BusPort, reader: Reader, body: JobReader, access: Access) -> None:
+        """`access` finds the callers of requests that are not admitted by their route."""
         self._bus = bus
         self.body = body
+        self.access = access
         self.commands = JobCommands(reader)
 
     def send(
@@ -111,23 +117,30 @@ class JobSending:
         read: Callable[[], tuple[JobSubmission, str | None]],
         length: int,
         expected: type[Answer],
+        key_id: KeyId | None,
         *,
         validate_only: bool = False,
     ) -> Answer:
-        """The Manager's reply to a job that is read, with its key, from a body of this length in bytes; 0:
-        from none.
+        """The Manager's reply to a job that is read, with its idempotency key, from a body of this length in
+        bytes; 0: from none. `key_id` is the API key of the caller, to whom it will belong.
 
         Raises: as `read`; the Manager's refusals, with the field names of HTTP.
         """
         with self.body.memory.holding(_weight(length)):
             submission, key = read()
             if not (submission.inherited and submission.inherited.inputs):
-                return self._send(submission, expected, key, validate_only=validate_only)
+                return self._send(submission, expected, key, key_id, validate_only=validate_only)
         with self.body.memory.holding(_weight(length + submission.inherited.size_bytes)):
-            return self._send(submission, expected, key, validate_only=validate_only)
+            return self._send(submission, expected, key, key_id, validate_only=validate_only)
 
     def _send(
-        self, submission: JobSubmission, expected: type[Answer], key: str | None, *, validate_only: bool
+        self,
+        submission: JobSubmission,
+        expected: type[Answer],
+        key: str | None,
+        key_id: KeyId | None,
+        *,
+        validate_only: bool,
     ) -> Answer:
         """Send a job with all its images."""
         inherited = submission.inherited
@@ -138,7 +151,7 @@ class JobSending:
             self.body.check_mask(submission.input, images)
 
         def ask() -> Answer:
-            command = self.commands.submit(submission, images, validate_only=validate_only)
+            command = self.commands.submit(submission, images, key_id, validate_only=validate_only)
             return self._bus.ask(command, expected, key, tuple(images.values()))
 
         try:

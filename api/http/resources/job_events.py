@@ -8,6 +8,7 @@ from typing import Final
 import falcon
 import msgspec
 
+from api.http.contract.caller import caller_of
 from api.http.contract.engine_errors import awaited, engine_error_of
 from api.http.contract.job_types import progress_of
 from api.http.contract.progress import EngineProgressEvent, bytes_event_of
@@ -121,11 +122,11 @@ class JobEvents:
 
         Raises: TooManyStreams, if there is no place.
         """
-        ids = (row.job_id, *row.image_ids, row.engine_id)
+        ids, key_id = (row.job_id, *row.image_ids, row.engine_id), caller_of(req).key_id
         leave = sse.take_place(self._slots, req)
         return sse.Stream(
             lambda ear: self._frames(row.job_id, seen, ear),
-            lambda ring: self._hub.subscribe(ids, ring, sees_previews=True),
+            lambda ring: self._hub.subscribe(ids, ring, sees_previews=True, key_id=key_id),
             leave,
         )
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import falcon
 
+from api.http.contract.caller import caller_of
 from api.http.contract.constraints import WaitQuery
 from api.http.contract.engine_errors import awaited, engine_error_of
 from api.http.contract.job_input import JobCreateQuery
@@ -39,7 +40,7 @@ from api.hub import Hub
 from api.port import Answer, BusPort, answer_in
 from api.session import Outcome
 from kernel.protocol.client import CancelJob, DeleteJob, Done, EditJob, JobAccepted, JobValid
-from kernel.protocol.enums import ENDED_JOB_STATES, JobState, WaitsFor
+from kernel.protocol.enums import ENDED_JOB_STATES, JobState, Role, WaitsFor
 from kernel.protocol.errors import IllegalMove, JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.views.engines import failing_engines, find_engine
@@ -83,8 +84,13 @@ class Jobs:
         if submission is None or self._sending.commands.need_database(submission.input):
             return False
         try:
-            ask = self._sending.commands.submit(submission, submission.images, validate_only=False)
-            self._bus.ask_later(ask, key_in(request.headers.get("IDEMPOTENCY_KEY")), then)
+            caller = self._sending.access.caller(request.headers)
+            caller.check(Role.USER)
+            ask = self._sending.commands.submit(
+                submission, submission.images, caller.key_id, validate_only=False
+            )
+            key = key_in(request.headers.get("IDEMPOTENCY_KEY"), caller.key_id)
+            self._bus.ask_later(ask, key, then)
         except SpoonError:  # `create` finds the error again, and reports it
             return False
         return True
@@ -138,7 +144,9 @@ class Jobs:
             raise IllegalMove(_why_not_again(row))
         self._waiting.check_room(wait_s)
         origin = self._body.origins.of_job(row)
-        accepted = self._sending.send(lambda: (self._body.again(origin), key), 0, JobAccepted)
+        accepted = self._sending.send(
+            lambda: (self._body.again(origin), key), 0, JobAccepted, caller_of(req).key_id
+        )
         self._send_accepted(req, resp, accepted, wait_s)
 
     def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
@@ -153,7 +161,11 @@ class Jobs:
             return in_http_words(lambda: answer_in(req.env[OUTCOME], expected))
         length = req.content_length or 0
         return self._sending.send(
-            lambda: (self._body.read(req), key), length, expected, validate_only=validate_only
+            lambda: (self._body.read(req), key),
+            length,
+            expected,
+            caller_of(req).key_id,
+            validate_only=validate_only,
         )
 
     def _send_accepted(

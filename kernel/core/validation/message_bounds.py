@@ -17,7 +17,7 @@ from kernel.protocol.sources import BadSource, parse_source
 from kernel.protocol.specs import SchedulerConfig
 
 MAX_KEY: Final = 300
-"""Characters of a command's key; the API's have at most 205."""
+"""Characters of a command's key; the API's have at most 242."""
 MAX_DIGEST_BYTES: Final = 64
 MAX_NAME: Final = 200
 MAX_TAG: Final = 100

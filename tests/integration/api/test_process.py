@@ -14,15 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from api.main import EXIT_CONFIGURATION
 from kernel.protocol.endpoints import API_URL_FILE
 from tests.integration.api.fake_manager import FakeManager
+from tests.unit.views.database import SampleDatabase
 
 ROOT = Path(__file__).parents[3]
 LISTENING = "action=api_listening url="
 
 
 def configuration(bus_folder: Path) -> Path:
-    file = bus_folder / "spoon.toml"
+    """Of a server whose Manager has made its database."""
+    file, database = bus_folder / "spoon.toml", bus_folder / "data/database/spoon.sqlite3"
+    database.parent.mkdir(parents=True, exist_ok=True)
+    SampleDatabase(database).close()
     file.write_text(f'[bus]\nfolder = "{bus_folder}"\n[server]\nport = 0\nthreads = 4\n')
     return file
 
@@ -138,3 +143,34 @@ def test_it_imports_neither_the_kernels_inside_nor_torch() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("more", "has_key", "is_served"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"SPOON_SERVER_OPEN_WITHOUT_KEYS": "true"}, False, True),
+        ({"SPOON_SERVER_HOST": "127.0.0.1"}, False, True),
+    ],
+)
+def test_other_machines_are_served_only_if_there_is_a_key_or_the_owner_says_so(
+    bus_folder: Path, more: dict[str, str], has_key: bool, is_served: bool
+) -> None:
+    command = [sys.executable, "-m", "api.main", "--config", str(configuration(bus_folder))]
+    if has_key:
+        database = SampleDatabase(bus_folder / "data/database/spoon.sqlite3")
+        database.add_key("00000000-0000-7000-8000-000000000001", "me", "admin")
+        database.close()
+    environ = os.environ | {"SPOON_SERVER_HOST": "0.0.0.0"} | more
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        if not is_served:
+            assert process.wait(10) == EXIT_CONFIGURATION
+            assert said.startswith("api: server.host is 0.0.0.0, which other machines can reach")
+            assert "spoon keys create NAME --role admin" in said
+            return
+        assert LISTENING in said
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0

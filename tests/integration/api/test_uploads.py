@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from api.http.app import make_app
+from api.http.framework.body_intake import BodyTerms
 from api.http.framework.server import HttpServer
 from api.http.framework.uploads import upload_limits
 from api.hub import Hub
@@ -78,7 +79,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     bus.reactions[RegisterModel] = ModelAccepted(model_id=ModelId("m1"), status=ModelState.DOWNLOADING)
     reader = Reader(database.file)
     app = make_app(settings, bus, reader, hub, lambda: 10_000)
-    server = HttpServer(app, settings.server, upload_limits(settings))
+    server = HttpServer(app, settings.server, BodyTerms(upload_limits(settings), app.access))
     thread = threading.Thread(target=server.run)
     thread.start()
     host, _, port = server.url.removeprefix("http://").partition(":")

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyIssued, KeyLimits, RevokeKey, RotateKey
+from kernel.process.lock import FolderLock
+from kernel.protocol.api_keys import (
+    ChangeKey,
+    CreateKey,
+    KeyIssued,
+    KeyLimits,
+    RevokeKey,
+    RotateKey,
+    key_id_in,
+)
 from kernel.protocol.client import Done, Refused
 from kernel.protocol.enums import Role
 from kernel.protocol.ids import KeyId
@@ -24,8 +33,10 @@ ISSUED = KeyIssued(key_id=ALICE, text=TEXT)
 
 @pytest.fixture
 def manager(here: Spoon) -> Iterator[FakeManager]:
+    lock = FolderLock(BUS.parent)
     with fake_manager.running(BUS, FakeManager(reply=ISSUED)) as fake:
         yield fake
+    lock.release()
 
 
 @pytest.fixture
@@ -142,7 +153,25 @@ def test_a_refusal_says_why(here: Spoon, manager: FakeManager, database: SampleD
     assert "an API key named alice exists" in ended.err
 
 
-def test_without_a_server_no_key_is_made(here: Spoon) -> None:
+def test_keys_are_made_and_changed_while_no_server_runs(here: Spoon) -> None:
+    first = here("keys", "create", "alice", "--role", "user", "--expires", "1h")
+    assert first.code == 0, first.err
+    assert "this is the first key" in first.err
+    text = first.out.strip()
+    assert key_id_in(text) is not None
+    assert here("keys", "create", "alice", "--role", "user").code == 4, "the name is taken"
+    assert here("keys", "change", "alice", "--max-pixels", "9").code == 0
+    shown = json.loads(here("keys", "show", "alice", "--json").out)
+    assert (shown["max_pixels"], shown["role"], shown["status"]) == (9, "user", "active")
+    rotated = here("keys", "rotate", "alice")
+    assert rotated.out.strip() not in ("", text)
+    assert here("keys", "revoke", "alice", "--yes").code == 0
+    assert "revoked" in here("keys", "list").out
+    assert text not in Path("data/database/spoon.sqlite3").read_bytes().decode("latin-1")
+
+
+def test_a_manager_that_runs_and_does_not_answer_is_told(here: Spoon) -> None:
+    lock = FolderLock(BUS.parent)
     ended = here("keys", "create", "alice", "--role", "user")
-    assert ended.code == 5
-    assert "spoon serve" in ended.err
+    lock.release()
+    assert (ended.code, "spoon serve" in ended.err) == (5, True)

@@ -11,7 +11,7 @@ from unicodedata import east_asian_width
 import pytest
 
 from api.cli.output import COLORS
-from kernel.protocol.enums import EngineState, JobState, ModelState
+from kernel.protocol.enums import EngineState, JobState, KeyState, ModelState
 from tests import own_folders
 from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import Answer, FakeApi
@@ -103,4 +103,4 @@ def test_a_pipe_gets_no_colors(jobs: FakeApi, spoon: Spoon) -> None:
 
 
 def test_only_words_that_exist_have_colors() -> None:
-    assert set(COLORS) <= {*ModelState, *EngineState, *JobState, "ok", "note", "missing"}
+    assert set(COLORS) <= {*ModelState, *EngineState, *JobState, *KeyState, "ok", "note", "missing"}

@@ -5,7 +5,14 @@ from inspect import get_annotations, getmembers, isfunction
 from types import FunctionType
 from typing import get_args
 
-from kernel.core.commands import engine_commands, engine_edits, job_commands, model_commands, queue_commands
+from kernel.core.commands import (
+    engine_commands,
+    engine_edits,
+    job_commands,
+    key_commands,
+    model_commands,
+    queue_commands,
+)
 from kernel.core.images import downloads
 from kernel.protocol import errors
 from kernel.protocol.client import ApiAsk
@@ -13,6 +20,15 @@ from kernel.protocol.errors import SpoonError
 
 Refusals = dict[type[ApiAsk], tuple[type[SpoonError], ...]]
 
+MODULES = (
+    engine_commands,
+    engine_edits,
+    job_commands,
+    model_commands,
+    queue_commands,
+    downloads,
+    key_commands,
+)
 ANY = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, errors.BadMessage)
 """What any ask may be refused with: by the Manager, or for want of it."""
 
@@ -20,7 +36,7 @@ ANY = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, e
 def refusals() -> Refusals:
     """By the ask, for every ask that the core has a function for."""
     found: Refusals = {}
-    for module in (engine_commands, engine_edits, job_commands, model_commands, queue_commands, downloads):
+    for module in MODULES:
         for name, function in getmembers(module, isfunction):
             ask = get_annotations(function).get("ask")
             if ask in get_args(ApiAsk) and not name.startswith("_"):

@@ -1,7 +1,7 @@
 """The application on a stage: a fake bus, a sample database, a hub, and a client that calls it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -12,7 +12,10 @@ from api.http.app import App
 from api.http.framework.deferral import Streaming
 from api.hub import Hub
 from conf.settings import Settings
-from kernel.protocol.client import ApiAsk
+from kernel.protocol.api_keys import digest_of, key_text
+from kernel.protocol.client import ApiAsk, Changed
+from kernel.protocol.enums import ChangeKind
+from kernel.protocol.ids import EventSeq, KeyId
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus
 from tests.unit.views.database import SampleDatabase
@@ -28,6 +31,7 @@ class Stage:
     database: SampleDatabase
     reader: Reader
     hub: Hub
+    keys: dict[str, KeyId] = field(default_factory=dict)
 
     def call(
         self, method: str, path: str, json: Any = None, headers: dict[str, str] | None = None, **more: Any
@@ -61,6 +65,19 @@ class Stage:
 
     def post(self, path: str, json: Any = None, **more: Any) -> falcon.testing.Result:
         return self.call("POST", path, json, **more)
+
+    def add_key(self, name: str = "admin", role: str = "admin", **values: Any) -> str:
+        """An API key in the database, which the application then knows. Returns: its text."""
+        key_id = KeyId(f"00000000-0000-7000-8000-{len(self.keys):012}")
+        text = key_text(key_id, f"{len(self.keys):064x}")
+        self.database.add_key(key_id, name, role, **({"digest": digest_of(text)} | values))
+        self.keys[name] = key_id
+        self.tell_of_keys()
+        return text
+
+    def tell_of_keys(self) -> None:
+        """The Manager says that a key has changed."""
+        self.hub.publish(Changed(seq=EventSeq(1), kind=ChangeKind.KEY, id="k", state="active", at_ms=0))
 
     @property
     def last_ask(self) -> ApiAsk:

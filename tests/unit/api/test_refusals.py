@@ -6,6 +6,7 @@ import pytest
 
 from api.http.contract.errors import InputGone
 from kernel.protocol import client
+from kernel.protocol.api_keys import ChangeKey, CreateKey, RevokeKey, RotateKey
 from kernel.protocol.errors import KeyReused, NameAmbiguous, SpoonError
 from tests.unit.api.refusals import ANY, refusals
 from tests.unit.api.stage import Stage
@@ -43,12 +44,16 @@ CALLS = {
     client.EditImage: Call("PATCH", "/v1/images/{image_id}", {"tags": ["best"]}),
     client.DeleteImage: Call("DELETE", "/v1/images/{image_id}"),
     client.ClaimDownload: Call("GET", "/v1/images/{image_id}/download"),
+    CreateKey: Call("POST", "/v1/keys", {"name": "a", "role": "user"}),
+    ChangeKey: Call("PATCH", "/v1/keys/{key_id}", {"name": "a"}),
+    RotateKey: Call("POST", "/v1/keys/{key_id}/rotate", {}),
+    RevokeKey: Call("DELETE", "/v1/keys/{key_id}"),
 }
 OF_THE_API = dict.fromkeys((client.RetryModel, client.DeleteModel), (NameAmbiguous,)) | {
     client.SubmitJob: (InputGone,)
 }
 """What the API itself refuses, before it asks the Manager."""
-IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1"}
+IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1", "key_id": "admin"}
 
 
 def codes(operation: Any, status: int) -> list[str]:
@@ -68,12 +73,13 @@ def test_every_refusal_of_an_ask_is_described(stage: Stage, ask: type[client.Api
     stage.database.add_engine("e1")
     stage.database.add_job(1, "j1", status="finished", finished_at_ms=2_000)
     stage.database.add_image("i1", "j1")
+    headers = {"Authorization": f"Bearer {stage.add_key()}"}
     call = CALLS[ask]
     operation = stage.get("/openapi.json").json["paths"][call.path][call.method.lower()]
     is_keyed = any(one["name"] == "Idempotency-Key" for one in operation["parameters"])
     for error in {*ANY, *refusals()[ask], *([KeyReused] if is_keyed else [])}:
         stage.bus.reactions[ask] = error()
-        result = stage.call(call.method, call.path.format_map(IDS), call.body)
+        result = stage.call(call.method, call.path.format_map(IDS), call.body, headers=headers)
         assert result.json["code"] == error.code
         assert error.code in codes(operation, result.status_code), error
 

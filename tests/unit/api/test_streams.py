@@ -8,6 +8,7 @@ import falcon.testing
 import msgspec
 import pytest
 
+from api.http.contract.caller import ANYBODY, CALLER, Caller
 from api.http.contract.errors import TooManyStreams
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.sse import RETRY, Stream
@@ -15,13 +16,15 @@ from api.http.resources.events import EVENTS, Events
 from api.http.resources.job_events import JOB_EVENTS, JobEvents
 from api.session import Preview
 from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelProgress
-from kernel.protocol.enums import ChangeKind
-from kernel.protocol.ids import EngineId, EventSeq, JobId, ModelId
+from kernel.protocol.enums import ChangeKind, Role
+from kernel.protocol.ids import EngineId, EventSeq, JobId, KeyId, ModelId
+from kernel.protocol.rows import KeyRow
 from kernel.views.jobs import find_job
 from kernel.views.rows import JobRow
 from tests.unit.api.stage import Stage
 
 REQUEST = falcon.testing.create_req()
+REQUEST.env[CALLER] = ANYBODY
 
 
 def events_of(text: str) -> list[tuple[str, Any, int | None]]:
@@ -148,6 +151,14 @@ class Opened:
         frame = self._frames.popleft()
         found = events_of(frame.decode())
         return found[0] if found else frame
+
+    def rest(self) -> Iterator[Any]:
+        """All frames until the stream ends."""
+        while True:
+            try:
+                yield self.next()
+            except StopIteration:
+                return
 
 
 @pytest.fixture
@@ -304,3 +315,32 @@ def test_who_missed_little_is_told_it(stage: Stage, slots: ConcurrencyLimit) -> 
     opened.next()
     assert [opened.next()[2], opened.next()[2]] == [8, 9]
     opened.stream.drop()
+
+
+@pytest.mark.parametrize("is_missed", [False, True])
+@pytest.mark.parametrize("is_of_a_job", [False, True])
+def test_a_stream_ends_when_its_key_changes_or_may_have_and_not_with_another(
+    stage: Stage, is_of_a_job: bool, is_missed: bool
+) -> None:
+    stage.database.add_job(1, "j1", status="processing")
+    slots, key_id = ConcurrencyLimit(1), KeyId("key")
+    req = falcon.testing.create_req()
+    req.env[CALLER] = Caller(Role.ADMIN, key_row(key_id))
+    if is_of_a_job:
+        opened = Opened(JobEvents(stage.reader, stage.hub, slots).open(req, row_of(stage), None))
+    else:
+        opened = Opened(Events(stage.reader, stage.hub, slots).open(req, None))
+    assert opened.next() == RETRY
+    stage.hub.publish(Changed(seq=EventSeq(1), kind=ChangeKind.KEY, id="other", state="revoked", at_ms=0))
+    stage.hub.publish(JobProgress(job_id=JobId("j1"), step=1, steps=2))
+    if is_missed:
+        stage.hub.tell_to_reread()
+    else:
+        stage.hub.publish(Changed(seq=EventSeq(2), kind=ChangeKind.KEY, id=key_id, state="revoked", at_ms=0))
+    frames = [*opened.rest()]
+    assert any("progress" in frame[0] for frame in frames), "what came before is told"
+    opened.stream.drop()
+
+
+def key_row(key_id: KeyId) -> KeyRow:
+    return KeyRow(key_id=key_id, name="me", role=Role.ADMIN, digest="", created_at_ms=0, issued_at_ms=0)

@@ -32,7 +32,8 @@ class SampleDatabase:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        file.write_bytes(_empty())
+        if not file.exists():
+            file.write_bytes(_empty())
         self.connection = apsw.Connection(str(file))
         self.connection.pragma("synchronous", "off")
         self.connection.pragma("journal_mode", "wal")

@@ -8,7 +8,7 @@ import msgspec
 from api.http.compat.a1111.options import OptionStore, Settings
 from api.http.compat.a1111.reading import strange_parameters
 from api.http.compat.a1111.sending import send_null, send_told
-from api.http.compat.a1111.tasks import caller_of
+from api.http.compat.a1111.tasks import client_of
 from api.http.contract.request_parsing import BodyReader, find_nothing
 from api.http.resources.waiting import Waiting
 from api.port import BusPort
@@ -45,14 +45,14 @@ class Control:
 
     def show_options(self, req: falcon.Request, resp: falcon.Response) -> None:
         """GET /sdapi/v1/options"""
-        options = self._store.load(caller_of(req).key)
+        options = self._store.load(client_of(req).key)
         send_told(resp, self._settings.shown(options), strange_parameters(req))
 
     def set_options(self, req: falcon.Request, resp: falcon.Response) -> None:
         """POST /sdapi/v1/options: what is posted back unchanged changes nothing."""
         told = strange_parameters(req)
         said = self._body.fields_of(self._body.body_of(req))
-        caller = caller_of(req).key
+        caller = client_of(req).key
         own = self._store.load(caller)
         shown = msgspec.to_builtins(self._settings.shown(own))
         new = {name: value for name, value in said.items() if name not in shown or value != shown[name]}
@@ -82,7 +82,7 @@ class Control:
     def unload(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Stop the engines of the caller's checkpoint that have nothing to do; a job starts them again."""
         told = strange_parameters(req)
-        chosen = self._settings.chosen_or_none(self._store.load(caller_of(req).key))
+        chosen = self._settings.chosen_or_none(self._store.load(client_of(req).key))
         for engine in [] if chosen is None else self._engines_of(chosen.checkpoint.model_id):
             if engine.jobs_waiting or engine.jobs_processing:
                 told.append(f"engine {engine.name or engine.engine_id} has jobs: it stays loaded")

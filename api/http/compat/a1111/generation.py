@@ -10,6 +10,7 @@ from api.http.compat.a1111.requests import ImageToImage, TextToImage
 from api.http.compat.a1111.tasks import Task, Tasks
 from api.http.compat.a1111.translation import name_of
 from api.http.compat.job_end import JobEnd, error_of
+from api.http.contract.caller import caller_of
 from api.http.resources.job_command import JobSending, renamed
 from api.http.resources.job_reader import JobSubmission
 from kernel.protocol.client import JobAccepted
@@ -79,7 +80,9 @@ class Generation:
             return requests[0].submission, None
 
         try:
-            accepted = self._sending.send(read_it, req.content_length or 0, JobAccepted)
+            accepted = self._sending.send(
+                read_it, req.content_length or 0, JobAccepted, caller_of(req).key_id
+            )
         except SpoonError as error:
             raise renamed(error, name_of) from error
         return requests[0], accepted.job_id

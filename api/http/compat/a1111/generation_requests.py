@@ -9,7 +9,7 @@ from api.http.compat.a1111.controlnet import Units
 from api.http.compat.a1111.options import OptionStore, Settings
 from api.http.compat.a1111.reading import LenientReader, strange_parameters
 from api.http.compat.a1111.requests import ImageToImage, TextToImage
-from api.http.compat.a1111.tasks import Caller, caller_of
+from api.http.compat.a1111.tasks import Client, client_of
 from api.http.compat.a1111.translation import Translation
 from api.http.resources.job_reader import JobReader, JobSubmission
 
@@ -20,7 +20,7 @@ Asked = TypeVar("Asked", TextToImage, ImageToImage)
 class Request(Generic[Asked]):
     """What a request asks for, and what is to be told of it."""
 
-    caller: Caller
+    caller: Client
     asked: Asked
     submission: JobSubmission
     warnings: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ class GenerationRequests(Generic[Asked]):
         """
         asked, told = self._reader.read(req)
         told += strange_parameters(req)
-        caller = caller_of(req)
+        caller = client_of(req)
         own = self._store.load(caller.key)
         options = self._settings.changed(own, asked.override_settings, "override_settings.", told)
         if not asked.override_settings_restore_afterwards and options != own:

@@ -17,9 +17,10 @@ from api.http.compat.a1111.reading import LenientReader, strange_parameters
 from api.http.compat.a1111.requests import DetectInput, RembgInput
 from api.http.compat.a1111.sending import send_told
 from api.http.compat.a1111.sent_images import SentImages, png_of
-from api.http.compat.a1111.tasks import caller_of
+from api.http.compat.a1111.tasks import client_of
 from api.http.compat.image_files import ImageFiles
 from api.http.compat.job_end import JobEnd, error_of
+from api.http.contract.caller import caller_of
 from api.http.contract.errors import InputGone
 from api.http.framework.file_headers import plain_name
 from api.http.framework.input_images import upright_size
@@ -136,7 +137,7 @@ class JobTools:
         self._run(req, resp, {**fields, **_target(self._chosen(req))}, {InputKind.REFERENCE: data}, answer)
 
     def _chosen(self, req: falcon.Request) -> Chosen | None:
-        return self._tools.settings.chosen(self._tools.store.load(caller_of(req).key))
+        return self._tools.settings.chosen(self._tools.store.load(client_of(req).key))
 
     def _net_for(self, kind: ControlType, chosen: Chosen | None) -> ModelRow:
         """A ControlNet whose maps are of this type, for the checkpoint. Raises: ModelMissing."""
@@ -176,7 +177,8 @@ class JobTools:
             return self._tools.sending.body.of_fields(fields, images, strict=True), None
 
         try:
-            return self._tools.sending.send(read, req.content_length or 0, JobAccepted).job_id
+            length, key_id = req.content_length or 0, caller_of(req).key_id
+            return self._tools.sending.send(read, length, JobAccepted, key_id).job_id
         except SpoonError as error:
             raise renamed(error, _name_of) from error
 

@@ -13,7 +13,7 @@ from api.http.compat.a1111.options import OptionStore, Settings
 from api.http.compat.a1111.reading import strange_parameters
 from api.http.compat.a1111.samplers import samplers, schedule_types
 from api.http.compat.a1111.sending import send_told
-from api.http.compat.a1111.tasks import caller_of
+from api.http.compat.a1111.tasks import client_of
 from api.port import BusPort
 from conf.settings import Server
 from kernel.protocol.status import DeviceStatus
@@ -51,7 +51,7 @@ class Lists:
 
     def embeddings(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Those that fit the caller's checkpoint, and the others."""
-        chosen = self._settings.chosen_or_none(self._store.load(caller_of(req).key))
+        chosen = self._settings.chosen_or_none(self._store.load(client_of(req).key))
         base = None if chosen is None else chosen.checkpoint.model_base
         _send(req, resp, self._models.embeddings(base))
 

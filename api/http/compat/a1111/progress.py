@@ -10,7 +10,7 @@ from api.http.compat.a1111.answers import PendingTasks, QueuedTask, TaskProgress
 from api.http.compat.a1111.reading import LenientReader, strange_parameters
 from api.http.compat.a1111.requests import TaskInput
 from api.http.compat.a1111.sending import send_null, send_told, stamp
-from api.http.compat.a1111.tasks import Task, Tasks, caller_of
+from api.http.compat.a1111.tasks import Task, Tasks, client_of
 from api.http.contract.request_parsing import MAX_JSON_BYTES
 from api.port import BusPort
 from kernel.protocol.client import CancelJob, Done, JobProgress
@@ -39,7 +39,7 @@ class ProgressOf:
     def show(self, req: falcon.Request, resp: falcon.Response) -> None:
         """GET /sdapi/v1/progress"""
         told = strange_parameters(req, (*TASK_PARAMETERS, "skip_current_image"))
-        found = self._tasks.newest(caller_of(req), _task_id_in(req))
+        found = self._tasks.newest(client_of(req), _task_id_in(req))
         if found is None:
             send_told(resp, TaskProgress(state=TaskState(job_timestamp=stamp(self._now_ms()))), told)
             return
@@ -57,7 +57,7 @@ class ProgressOf:
     def show_task(self, req: falcon.Request, resp: falcon.Response) -> None:
         """POST /internal/progress"""
         asked, told = self._task_body.read(req)
-        caller = caller_of(req)
+        caller = client_of(req)
         found = self._tasks.newest(caller, asked.id_task) if asked.id_task else None
         if found is None:
             is_known = bool(asked.id_task) and self._tasks.called(caller, asked.id_task) is not None
@@ -83,7 +83,7 @@ class ProgressOf:
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         """GET /internal/pending-tasks"""
-        ids = tuple(task.task_id or task.job_id for task, _ in self._tasks.open(caller_of(req)))
+        ids = tuple(task.task_id or task.job_id for task, _ in self._tasks.open(client_of(req)))
         send_told(resp, PendingTasks(size=len(ids), tasks=ids), strange_parameters(req))
 
     def interrupt(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -94,7 +94,7 @@ class ProgressOf:
     def skip(self, req: falcon.Request, resp: falcon.Response) -> None:
         """POST /sdapi/v1/skip: a job of one image ends; of one with more, no single image can be left out."""
         told = strange_parameters(req, TASK_PARAMETERS)
-        found = self._tasks.newest(caller_of(req), _task_id_in(req))
+        found = self._tasks.newest(client_of(req), _task_id_in(req))
         if found is not None and found[1].spec.count > 1:
             told.append("skip has no effect on a job of several images: interrupt it")
         else:
@@ -102,7 +102,7 @@ class ProgressOf:
         send_null(resp, told)
 
     def _end(self, req: falcon.Request) -> None:
-        found = self._tasks.newest(caller_of(req), _task_id_in(req))
+        found = self._tasks.newest(client_of(req), _task_id_in(req))
         if found is None:
             return
         found[0].is_interrupted = True

@@ -12,6 +12,7 @@ from typing import Final
 
 import falcon
 
+from api.http.contract.caller import caller_of
 from api.hub import Hub, Notice
 from api.session import Preview
 from kernel.protocol.client import Changed, JobProgress
@@ -27,7 +28,7 @@ ANONYMOUS: Final = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Client:
     """A client, as far as the server can tell one from another."""
 
     key: str
@@ -39,9 +40,9 @@ class Caller:
         return self.key or f"address {self.address}"
 
 
-def caller_of(req: falcon.Request) -> Caller:
-    """The caller of a request."""
-    return Caller(ANONYMOUS, req.remote_addr)
+def client_of(req: falcon.Request) -> Client:
+    """The client of a request."""
+    return Client(caller_of(req).key_id or ANONYMOUS, req.remote_addr)
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class Tasks:
                 if task is not None:
                     task.preview = None
 
-    def open(self, caller: Caller) -> list[tuple[Task, JobRow]]:
+    def open(self, caller: Client) -> list[tuple[Task, JobRow]]:
         """The caller's open jobs, the oldest first."""
         with self._lock:
             own = [one for one in self._tasks.values() if one.caller == caller.name]
@@ -105,12 +106,12 @@ class Tasks:
                     self._tasks.pop(task.job_id, None)
         return found
 
-    def newest(self, caller: Caller, task_id: str | None = None) -> tuple[Task, JobRow] | None:
+    def newest(self, caller: Client, task_id: str | None = None) -> tuple[Task, JobRow] | None:
         """The caller's job of this id, or its newest one; None, if there is none that is open."""
         found = [one for one in self.open(caller) if not task_id or one[0].task_id == task_id]
         return found[-1] if found else None
 
-    def called(self, caller: Caller, task_id: str) -> Task | None:
+    def called(self, caller: Client, task_id: str) -> Task | None:
         """The caller's job of this id, open or not."""
         with self._lock:
             found = [

@@ -20,6 +20,7 @@ from api.http.compat.openai.request_fields import (
 )
 from api.http.compat.openai.retries import Retries
 from api.http.compat.openai.signed_links import SignedLinks
+from api.http.contract.caller import caller_of
 from api.http.contract.request_parsing import read_key
 from api.http.contract.responses import encoded
 from api.http.framework import sse
@@ -113,7 +114,8 @@ class OpenAiImageRoutes:
             return requests[0].submission, key or self._retries.key_of(req, requests[0].digest)
 
         try:
-            job_id = self._sending.send(read_it, req.content_length or 0, JobAccepted).job_id
+            length, key_id = req.content_length or 0, caller_of(req).key_id
+            job_id = self._sending.send(read_it, length, JobAccepted, key_id).job_id
         except SpoonError as error:
             raise (requests[0].in_their_words(error) if requests else error) from error
         made = requests[0].translated

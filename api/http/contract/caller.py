@@ -1,0 +1,48 @@
+"""The caller of a request: with which API key, and what its role allows."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import falcon
+
+from kernel.protocol.enums import Role
+from kernel.protocol.errors import KeyNotAllowed
+from kernel.protocol.ids import KeyId
+from kernel.protocol.rows import KeyRow
+
+CALLER: Final = "spoon.caller"
+"""The key in a request's environment for its Caller."""
+_RANKS: Final = (Role.VIEWER, Role.USER, Role.ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `key` is None on a server without keys."""
+
+    role: Role
+    key: KeyRow | None = None
+
+    @property
+    def key_id(self) -> KeyId | None:
+        """The key to which what the caller makes belongs."""
+        return None if self.key is None else self.key.key_id
+
+    @property
+    def sees_only(self) -> KeyId | None:
+        """The key whose jobs and images the caller sees alone; None: those of all."""
+        return self.key_id if self.role is Role.USER else None
+
+    def check(self, least: Role) -> None:
+        """Raises: KeyNotAllowed, if the role is a lesser one."""
+        if _RANKS.index(self.role) < _RANKS.index(least):
+            raise KeyNotAllowed(f"this needs a key of the role {least}; yours has the role {self.role}")
+
+
+ANYBODY: Final = Caller(Role.ADMIN)
+"""The caller on a server without keys."""
+
+
+def caller_of(req: falcon.Request) -> Caller:
+    """The caller of a request that was admitted."""
+    found: Caller = req.env[CALLER]
+    return found

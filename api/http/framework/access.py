@@ -1,0 +1,53 @@
+"""Who asks, and whether they may: the caller of a request by its credentials, and the least role of a route.
+
+Without any key in the database everybody may do everything, as on a server for oneself. Once there is a key,
+every request has to have one.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import falcon
+
+from api.http.contract.caller import ANYBODY, CALLER, Caller
+from api.http.contract.credentials import credentials_in
+from api.http.framework.browser_sessions import BrowserSessions
+from api.key_ring import KeyRing
+from kernel.protocol.enums import Role
+from kernel.protocol.errors import KeyMissing
+
+_OF_HEADERS: Final = {"HTTP_AUTHORIZATION": "AUTHORIZATION", "HTTP_COOKIE": "COOKIE"}
+
+
+class Access:
+    """Finds the callers of requests."""
+
+    def __init__(self, keys: KeyRing, sessions: BrowserSessions) -> None:
+        self.keys = keys
+        self.sessions = sessions
+
+    def caller(self, headers: Mapping[str, str]) -> Caller:
+        """The caller with these headers, which are named as in `api.http.framework.request_head.Head`.
+
+        Raises: KeyMissing, KeyUnknown, KeyExpired, KeyRevoked; DatabaseUnusable.
+        """
+        if not self.keys.has_keys():
+            return ANYBODY
+        found = credentials_in(headers)
+        if found is None:
+            raise KeyMissing
+        if found.key is not None:
+            row = self.keys.recognized(found.key)
+        else:
+            row = self.sessions.key_of(found.session or "", self.keys)
+        return Caller(row.role, row)
+
+    def admit(self, req: falcon.Request, least: Role) -> None:
+        """Let a request through, with its Caller in its environment.
+
+        Raises: as `caller`; KeyNotAllowed.
+        """
+        env = req.env
+        caller = self.caller({name: env[key] for key, name in _OF_HEADERS.items() if key in env})
+        caller.check(least)
+        env[CALLER] = caller

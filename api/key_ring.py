@@ -1,0 +1,91 @@
+"""The API keys in this process: a copy that is read again whenever the Manager says that one has changed.
+
+Every request asks for its key, also those that may not wait for the database, so the few keys there are stay
+in memory. The Manager pushes each change of a key after its commit (a lost push shows as a gap in the numbers
+within 10 s), so a revoked key is refused as soon as the push is here, milliseconds after the command.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from api.hub import Hub, Notice, Reread
+from kernel.protocol.api_keys import is_digest_of, key_id_in, key_state
+from kernel.protocol.client import Changed
+from kernel.protocol.enums import ChangeKind, KeyState
+from kernel.protocol.errors import KeyExpired, KeyRevoked, KeyUnknown
+from kernel.protocol.ids import KeyId
+from kernel.protocol.rows import KeyRow
+from kernel.views.keys import all_keys
+from kernel.views.reader import Reader
+
+_NO_DIGEST: Final = "0" * 64
+"""Compared with where there is no such key, so that this takes as long."""
+
+
+class KeyRing:
+    """Recognizes keys. Thread-safe."""
+
+    ids = None
+    """As a listener of the hub: all."""
+
+    def __init__(self, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> None:
+        self._reader = reader
+        self._now_ms = now_ms
+        self._lock = threading.Lock()
+        self._is_stale = True
+        self._rows: Mapping[KeyId, KeyRow] = MappingProxyType({})
+        hub.join(self)
+
+    def put(self, notice: Notice) -> None:
+        """A notice of the hub."""
+        match notice:
+            case Reread() | Changed(kind=ChangeKind.KEY):
+                self._is_stale = True
+            case _:
+                pass
+
+    def has_keys(self) -> bool:
+        """Whether there are keys, also expired and revoked ones: then every request needs one.
+
+        Raises: DatabaseUnusable.
+        """
+        return bool(self._present())
+
+    def recognized(self, text: str) -> KeyRow:
+        """The key with this text. Only who has the secret is told that it has expired or was revoked.
+
+        Raises: KeyUnknown, KeyExpired, KeyRevoked; DatabaseUnusable.
+        """
+        key_id = key_id_in(text)
+        row = None if key_id is None else self._present().get(key_id)
+        if not is_digest_of(_NO_DIGEST if row is None else row.digest, text) or row is None:
+            raise KeyUnknown
+        return self._valid(row)
+
+    def valid(self, key_id: KeyId) -> KeyRow:
+        """The key with this id. Raises: KeyUnknown, KeyExpired, KeyRevoked; DatabaseUnusable."""
+        if (row := self._present().get(key_id)) is None:
+            raise KeyUnknown
+        return self._valid(row)
+
+    def _valid(self, row: KeyRow) -> KeyRow:
+        match key_state(row.expires_at_ms, row.revoked_at_ms, self._now_ms()):
+            case KeyState.EXPIRED:
+                raise KeyExpired
+            case KeyState.REVOKED:
+                raise KeyRevoked
+            case KeyState.ACTIVE:
+                return row
+
+    def _present(self) -> Mapping[KeyId, KeyRow]:
+        if self._is_stale:
+            with self._lock:
+                self._is_stale = False  # before reading: what changes meanwhile is read again
+                try:
+                    self._rows = {row.key_id: row for row in all_keys(self._reader)}
+                except BaseException:
+                    self._is_stale = True
+                    raise
+        return self._rows
