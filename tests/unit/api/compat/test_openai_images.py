@@ -1,11 +1,13 @@
 """/v1/images/generations, edits, variations and the models, in the shape of OpenAI's API."""
 
 import base64
+from io import BytesIO
 from typing import Any
 
 import falcon.testing
 import msgspec
 import pytest
+from PIL import Image
 
 from api.http.app import make_app
 from api.hub import Hub
@@ -257,6 +259,17 @@ def test_an_edit_has_the_aspect_ratio_of_its_image_unless_a_size_is_said(studio:
     posted(studio, EDITS, text("prompt", "a fox"), text("size", "64x64"), file("image", wide))
     request = sent(studio).request
     assert (request.width_px, request.height_px) == (64, 64)
+
+
+def test_only_a_masked_area_has_the_size_that_the_engine_draws(studio: Stage) -> None:
+    """The image then has the size of its reference image."""
+    clear = BytesIO()
+    Image.new("RGBA", (200, 100), (0, 0, 0, 0)).save(clear, "PNG")
+    parts = [file("image", picture("PNG", 200, 100)), file("mask", clear.getvalue())]
+    result = posted(studio, EDITS, text("prompt", "a fox"), text("inpaint_area", "masked"), *parts)
+    assert result.status_code == 200, result.json
+    request = sent(studio).request
+    assert (request.width_px, request.height_px, request.mask_mode) == (None, None, MaskMode.ALPHA)
 
 
 def test_an_edit_may_be_json(studio: Stage) -> None:
