@@ -1,7 +1,7 @@
 """Which installation is meant when nobody says: its configuration file, and where its folders lie by default.
 
 A configuration in the user's or in the system's place for it goes with the folders that the platform has for
-programs. A file anywhere else is an installation of its own, with its data beside it. ADR 0063 says why.
+programs. A file anywhere else is an installation of its own, with its data beside it. ADR 0064 says why.
 """
 
 from collections.abc import Callable, Mapping
