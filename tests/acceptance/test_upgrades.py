@@ -50,7 +50,7 @@ LEFT_OUT: Final[dict[str, set[str]]] = {
         "started_at",
         "retry_at",
     },
-    "job": {"queue_position", "waits_for", "progress"},
+    "job": {"queue_position", "queue_eta_s", "waits_for", "progress"},
     "image": set(),
 }
 """Not in the database, or of a run that is over; the states of engines have a test of their own."""

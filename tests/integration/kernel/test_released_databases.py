@@ -69,4 +69,3 @@ def test_a_key_of_a_release_still_has_its_answer(version: str, tmp_path: Path) -
         now = msgspec.json.decode(msgspec.json.encode(stored.reply))
         ids = {"model_id", "engine_id", "job_id", "image_ids"} & said.keys() & now.keys()
         assert {name: now[name] for name in ids} == {name: said[name] for name in ids}
-        assert stored.digest == b"", "this version may encode the same request in another way"

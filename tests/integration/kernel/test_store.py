@@ -106,8 +106,9 @@ def test_opening_again_changes_nothing_and_counts_the_start(open_store: Callable
     assert described(again.connection) == schema
 
 
+@pytest.mark.parametrize("change", ["UPDATE meta SET value = value + 1", "DELETE FROM meta"])
 def test_the_first_start_of_another_version_forgets_which_request_each_key_had(
-    open_store: Callable[[], Store],
+    open_store: Callable[[], Store], change: str
 ) -> None:
     first = open_store()
     saved(first, SaveReply("key", b"digest", Done(), 1))
@@ -116,7 +117,7 @@ def test_the_first_start_of_another_version_forgets_which_request_each_key_had(
     digest = "SELECT digest FROM idempotency"
     assert again.connection.execute(digest).get == b"digest"
 
-    again.connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'version'")
+    again.connection.execute(f"{change} WHERE name = 'version'")
     again.close()
 
     assert open_store().connection.execute(digest).get == b""
