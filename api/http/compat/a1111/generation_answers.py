@@ -1,5 +1,6 @@
 """The answer of a request for images: the files as base64, and how they were made."""
 
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,14 @@ class Wanted:
     """What a waiting request keeps of what it asked for."""
 
     asked: Asked
-    """Without images, unless they are to be sent back."""
+    """Without images, which are many megabytes: those that are to be sent back are stored with the job."""
     warnings: Sequence[str]
     maps: Sequence[ControlType]
 
 
 def wanted(asked: Asked, warnings: Sequence[str], maps: Sequence[ControlType]) -> Wanted:
     """What is kept of a request while its job is made."""
-    if isinstance(asked, ImageToImage) and not asked.include_init_images:
+    if isinstance(asked, ImageToImage):
         asked = replace(asked, init_images=None, mask=None)
     return Wanted(replace(asked, alwayson_scripts={}), warnings, maps)
 
@@ -83,11 +84,12 @@ class GenerationAnswers:
         images = sorted(page.items, key=lambda one: one.position)
         with self._memory.holding(TIMES * sum(image.size_bytes for image in images)):
             files = self._files.read_all(image.image_id for image in images)
-            maps = [self._map(row, kind) for kind in want.maps] if want.asked.send_images else []
+            kinds = [BlobKind(f"map_{kind}") for kind in want.maps if want.asked.send_images]
+            maps = [self._blob(row, kind) for kind in kinds]
             sent = [file.data for file in files if want.asked.send_images]
             answer = Generated(
                 images=(*sent, *(one for one in maps if one is not None)),
-                parameters=want.asked,
+                parameters=self._with_inputs(want.asked, row),
                 info=msgspec.json.encode(self._info(row, images, files)).decode(),
             )
             body = msgspec.json.encode(answer)
@@ -97,9 +99,20 @@ class GenerationAnswers:
             _give_back(files)
         tell_in_header(resp, (*want.warnings, *row.warnings))
 
-    def _map(self, row: JobRow, kind: ControlType) -> bytes | None:
-        """A control map that was drawn; None, if it is no longer there."""
-        blob = find_blob(self._reader, row.job_id, BlobKind(f"map_{kind}"))
+    def _with_inputs(self, asked: Asked, row: JobRow) -> Asked:
+        """The request with the images that it asks to have sent back."""
+        if not (isinstance(asked, ImageToImage) and asked.include_init_images):
+            return asked
+        image, mask = (self._blob(row, kind) for kind in (BlobKind.REFERENCE, BlobKind.MASK))
+        return replace(
+            asked,
+            init_images=None if image is None else (b64encode(image).decode(),),
+            mask=None if mask is None else b64encode(mask).decode(),
+        )
+
+    def _blob(self, row: JobRow, kind: BlobKind) -> bytes | None:
+        """A file of the job besides its images; None, if it is not there, or no longer."""
+        blob = find_blob(self._reader, row.job_id, kind)
         try:
             return None if blob is None else (self._blobs / plain_name(blob.file_name)).read_bytes()
         except FileNotFoundError:

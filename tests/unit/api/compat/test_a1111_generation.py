@@ -1,14 +1,18 @@
 """Text and image to image for A1111's clients: each request becomes one job, answered in A1111's shape."""
 
 import json
+import pickle
 from base64 import b64decode, b64encode
+from inspect import isfunction
 from io import BytesIO
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from api.http.compat.a1111.generation_answers import Wanted
 from api.http.contract.enum_choices import find_choice
+from api.http.framework.deferral import RESUMED, Parked
 from kernel.protocol.client import FinishDownload
 from kernel.protocol.enums import (
     ImageFileType,
@@ -27,8 +31,10 @@ from tests.unit.api.compat.a1111_stage import (
     INFOTEXT,
     TEXTS,
     add_checkpoint,
+    begin,
     command_of,
     let_jobs_end,
+    let_jobs_wait,
     png,
     refusal_of,
     submitted,
@@ -156,7 +162,7 @@ def test_nothing_but_a_prompt_is_needed_and_null_is_nothing(stage: Stage) -> Non
         ),
         ({"prompt": "a castle, DUSK"}, {"embeddings": ("t1",)}),
         ({"negative_prompt": "(dusk:1.2)"}, {"embeddings": ("t1",)}),
-        ({"prompt": "duskless"}, {"embeddings": None}),
+        ({"prompt": "duskless, undusk"}, {"embeddings": None}),
     ],
 )
 def test_a_value_becomes_ours(stage: Stage, said: dict[str, Any], found: dict[str, Any]) -> None:
@@ -375,10 +381,37 @@ def test_of_a_mask_with_alpha_the_opaque_part_is_painted_whatever_its_color(stag
 
 def test_what_was_sent_comes_back_only_if_it_is_asked_for(stage: Stage) -> None:
     let_jobs_end(stage)
+    stage.settings.blobs.folder.mkdir()
+    (stage.settings.blobs.folder / "in.png").write_bytes(b64decode(PNG_TEXT))
+    stage.database.add_blob("j1", "reference", file_name="in.png")
     sent = {"init_images": [PNG_TEXT]}
     assert stage.post(IMAGES, sent).json["parameters"]["init_images"] is None
     again = stage.post(IMAGES, {**sent, "include_init_images": True}).json["parameters"]
-    assert again["init_images"] == [PNG_TEXT]
+    assert (again["init_images"], again["mask"]) == ([PNG_TEXT], None)
+
+
+def test_a_request_that_waits_keeps_no_images(stage: Stage) -> None:
+    """Hundreds wait at once, and each may have brought some tens of megabytes."""
+    let_jobs_wait(stage)
+    sent = {"init_images": [PNG_TEXT], "include_init_images": True, "alwayson_scripts": {"x": {"args": []}}}
+    parked = begin(stage, IMAGES, sent)
+    body = pickle.dumps(wanted_in(parked))
+    assert b64decode(PNG_TEXT) not in body
+    assert PNG_TEXT.encode() not in body
+
+
+def wanted_in(parked: Parked) -> Wanted:
+    """What the functions that wait have kept of the request."""
+    found: list[Wanted] = []
+    pending: list[Any] = [parked.environment[RESUMED]]
+    while pending:
+        for cell in pending.pop().__closure__ or ():
+            if isinstance(cell.cell_contents, Wanted):
+                found.append(cell.cell_contents)
+            elif isfunction(cell.cell_contents):
+                pending.append(cell.cell_contents)
+    (one,) = found
+    return one
 
 
 @pytest.mark.parametrize(

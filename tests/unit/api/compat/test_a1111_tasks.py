@@ -212,6 +212,14 @@ def test_options_may_be_posted_back_whole_with_one_changed(stage: Stage) -> None
     assert stage.get(OPTIONS).json == {**whole, "send_seed": False}
 
 
+def test_the_hash_of_the_checkpoint_cannot_be_set(stage: Stage) -> None:
+    whole = stage.get(OPTIONS).json
+    result = stage.post(OPTIONS, {"sd_checkpoint_hash": "0123456789"})
+    assert (result.status_code, warnings_of(result)) == (200, "")
+    stage.database.set("model", "model_id", "m1", status="error")
+    assert stage.get(OPTIONS).json == {**whole, "sd_model_checkpoint": "", "sd_checkpoint_hash": ""}
+
+
 def test_an_option_that_there_is_not_is_told_and_one_that_is_wrong_refused(stage: Stage) -> None:
     whole = stage.get(OPTIONS).json
     assert "x is unknown" in warnings_of(stage.post(OPTIONS, {"x": 1, "sd_vae": None}))
