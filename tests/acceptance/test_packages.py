@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 
 from kernel.protocol.version import VERSION
+from tests.acceptance.fresh_life import live
 
 ROOT: Final = Path(__file__).parents[2]
 NAME: Final = f"automatic_spoon-{VERSION}"
@@ -169,6 +170,15 @@ def write_rival(folder: Path) -> Path:
         for name, text in files.items():
             archive.writestr(name, text)
     return wheel
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(
+    "FRESH_ACCOUNT" not in os.environ, reason="takes a minute of two processors: FRESH_ACCOUNT=1"
+)
+def test_a_new_user_installs_it_draws_upgrades_goes_back_and_removes_it(built: Built) -> None:
+    live(built.wheel, print)
 
 
 @pytest.fixture(scope="module")
