@@ -54,12 +54,13 @@ LEFT_OUT: Final[dict[str, set[str]]] = {
     "image": set(),
 }
 """Not in the database, or of a run that is over; the states of engines have a test of their own."""
+GOES_ON: Final = {"status", "attempts", "error", "warnings", "started_at", "finished_at"}
 LEFT_OUT_OF_JOBS: Final[dict[str, set[str]]] = {
     "finished": set(),
     "failed": {"image_id", "image_ids"},
     "cancelled": {"image_id", "image_ids"},
-    "waiting": (going_on := {"status", "attempts", "error", "warnings", "started_at", "finished_at"}),
-    "processing": going_on,
+    "waiting": GOES_ON,
+    "processing": GOES_ON,
 }
 """Open ones go on; of others that did not finish, 0.2.0 listed images that were never made."""
 

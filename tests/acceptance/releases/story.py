@@ -1,10 +1,11 @@
 """What a recorded server went through: models, engines, jobs and images in every state that the API can make.
 
-In the calls and values of 0.2.0, since the recorder also runs old checkouts. What later versions add goes
-into a step of its own, which asks the version.
+In the calls and values of 0.2.0, since the recorder also runs old checkouts. A call of a later version may be
+refused as one that is not there.
 """
 
 from base64 import b64encode
+from http.client import METHOD_NOT_ALLOWED
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -84,6 +85,7 @@ def fill(client: Client, folder: Path) -> None:
     _add_engines(client)
     _add_ended_jobs(client)
     _end_images(client, folder)
+    _edit_an_image(client)
     for body in (_POSED, _MASKED | {"engine": "held"}, _EVERY_JOB_VALUE | {"engine": "held"}):
         client.post("jobs", body)
     for name in ("broken", "hungry"):
@@ -166,3 +168,11 @@ def _end_images(client: Client, folder: Path) -> None:
         wait_for(f"the file to be {reason}", lambda file=file: not file.exists())
         gone = client.get(f"images/{image_of[reason]}")["gone"]
         assert gone["reason"] == reason, gone
+
+
+def _edit_an_image(client: Client) -> None:
+    """After 0.2.0."""
+    image_id = client.get("images?gone=false")["items"][0]["image_id"]
+    said = {"tags": ["snow", "Füchslein"], "favorite": True, "note": "for the wall"}
+    answer = client.http.patch(f"images/{image_id}", json=said)
+    assert answer.is_success or answer.status_code == METHOD_NOT_ALLOWED, answer.text
