@@ -19,7 +19,6 @@ from environments.sets import CONSTRAINTS, ROOT, Pins, extras
 
 _HEADER: Final = "# Made by `make lock` from setup.cfg; do not edit.\n"
 _WITH_CUDA: Final = re.compile(r"(?m)^(?:triton|cuda-[\w-]+|nvidia-(?!ml-py)[\w-]+)==.*\n")
-"""What torch brings on Linux, unless it is a build for the CPU."""
 _WITHIN: Final = re.compile(r", -c [^\s,]+|-c [^\s,]+, ")
 """The file that held a pin, which is no reason to have it."""
 _UNLOCKED: Final = ("peers",)
@@ -30,7 +29,7 @@ _PYTHON_AFTER_FACES: Final = "3.13"
 
 
 @dataclass(frozen=True, slots=True)
-class _Platform:
+class Platform:
     """What the pins are solved for. On other processors they hold as far as packages have wheels for them."""
 
     python_after: str = _PYTHON_AFTER
@@ -46,7 +45,8 @@ class _Platform:
         )
 
     def simplify(self, text: str) -> str:
-        """Pins without these markers, which uv repeats in each line."""
+        """Pins without these markers, which uv repeats in each line, and without the files that held them."""
+        text = _WITHIN.sub("", text)
         for marker in map(re.escape, self.conditions):
             text = re.sub(rf" ; {marker}(?=  #|\n)| and {marker}|(?<=; ){marker} and ", "", text)
         return text
@@ -64,9 +64,9 @@ def lock(folder: Path, upgrade: Sequence[str]) -> None:
     _compile(folder / Pins.CORE.file, [], (), within=dev)
     for pins in (Pins.CPU, Pins.CUDA):
         _compile(folder / pins.file, ["worker", "pose", pins], (), within=dev)
-    cpu.write_text(_WITH_CUDA.sub("", cpu.read_text(encoding="utf-8")), encoding="utf-8")
+    cpu.write_text(without_cuda(cpu.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copyfile(dev, faces)
-    _compile(faces, locked, (), platform=_Platform(_PYTHON_AFTER_FACES))
+    _compile(faces, locked, (), platform=Platform(_PYTHON_AFTER_FACES))
     shutil.copyfile(dev, lowest)
     with TemporaryDirectory() as name:
         floors = Path(name, "floors.txt")
@@ -79,7 +79,7 @@ def _compile(
     sets: Sequence[str],
     options: Sequence[str],
     within: Path | None = None,
-    platform: _Platform = _Platform(),
+    platform: Platform = Platform(),
 ) -> None:
     """Pin the core with some sets in a file, keeping what fits of its pins and everything of `within`."""
     command = [
@@ -98,8 +98,12 @@ def _compile(
         Path(name, "pyproject.toml").write_text(f"[tool.uv]\n{environments}\n", encoding="utf-8")
         command += ["--project", name, "--output-file", str(file)]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    pins = platform.simplify(_WITHIN.sub("", file.read_text(encoding="utf-8")))
-    file.write_text(_HEADER + pins, encoding="utf-8")
+    file.write_text(_HEADER + platform.simplify(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def without_cuda(pins: str) -> str:
+    """Pins without what torch brings on Linux, unless it is a build for the CPU."""
+    return _WITH_CUDA.sub("", pins)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
