@@ -11,6 +11,8 @@ import pytest
 import webuiapi
 from requests.adapters import HTTPAdapter
 
+from kernel.protocol.api_keys import CreateKey, KeyIssued
+from kernel.protocol.enums import Role
 from tests.acceptance.conftest import cleaned_up, copy_of
 from tests.acceptance.orders import LOADS_FOR_7_S, PLAIN
 from tests.acceptance.patience import PATIENCE_S, wait_for
@@ -187,6 +189,34 @@ def test_the_options_of_a_client_outlive_the_server(anna: Any, studio: Server) -
     found = anna.get_options()
     assert (found["send_seed"], found["samples_format"]) == (False, "webp")
     anna.set_options({"send_seed": True, "samples_format": "png"})
+
+
+def test_a_key_is_the_password_and_what_is_its_own_is_nobody_elses(
+    server_with_api: Server, pool: ThreadPoolExecutor
+) -> None:
+    """Two people behind one address."""
+    server_with_api.start()
+    go = server_with_api.folder / "go"
+    keys = [
+        server_with_api.line.ask(CreateKey(name=name, role=Role.USER), KeyIssued).text or ""
+        for name in ("anna", "ben")
+    ]
+    anna, ben = (webuiapi.WebUIApi(port=server_with_api.port, username="any", password=key) for key in keys)
+    assert anna.has_controlnet
+    anna.set_options({"sd_model_checkpoint": PLAIN})
+    ben.set_options({"sd_model_checkpoint": PLAIN, "CLIP_stop_at_last_layers": 2})
+    assert [one.get_options()["CLIP_stop_at_last_layers"] for one in (anna, ben)] == [1, 2]
+    hers, his = held(anna, pool, go), held(ben, pool, go)
+    wait_for("both jobs", lambda: count(anna) == count(ben) == 1, PATIENCE_S)
+    ben.interrupt()
+    assert his.result(PATIENCE_S).images == []
+    assert count(anna) == 1
+    go.touch()
+    assert len(hers.result(PATIENCE_S).images) == 1
+    nobody = httpx.get(f"http://127.0.0.1:{server_with_api.port}/sdapi/v1/options", trust_env=False)
+    assert (nobody.status_code, nobody.json()["error"]) == (401, "key_missing")
+    refused = ben.session.post(f"{ben.baseurl}/unload-checkpoint")
+    assert (refused.status_code, refused.json()["error"]) == (403, "key_not_allowed")
 
 
 @pytest.mark.parametrize(

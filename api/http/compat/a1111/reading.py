@@ -3,7 +3,7 @@
 Its own API (pydantic's models) reads them so.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from math import isfinite
 from typing import Generic, TypeVar
 
@@ -13,7 +13,6 @@ import msgspec
 from api.http.contract.json_text import cut
 from api.http.contract.request_parsing import BodyReader, find_nothing, read_fields
 from api.http.contract.validation_errors import ValidationErrors
-from kernel.protocol.errors import wrong_field
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 
@@ -54,16 +53,3 @@ def _check_numbers(found: msgspec.Struct, faults: ValidationErrors) -> None:
     for name, value in msgspec.structs.asdict(found).items():
         if isinstance(value, float) and not isfinite(value):
             faults.wrong(name, "must be a number")
-
-
-def text_in(settings: Mapping[str, object], name: str) -> str | None:
-    """A text among values of any type; None, if it is not there, null or empty.
-
-    Raises: InvalidField, if it is something else.
-    """
-    value = settings.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise wrong_field(f"override_settings.{name}", "must be a text")
-    return value

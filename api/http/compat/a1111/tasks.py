@@ -119,9 +119,6 @@ class Tasks:
             ]
         return found[-1] if found else None
 
-    def find(self, job_id: JobId) -> Task | None:
-        return self._tasks.get(job_id)
-
     def progress(self, task: Task) -> JobProgress | None:
         return self._hub.job_progress(task.job_id)
 

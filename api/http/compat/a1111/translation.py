@@ -112,8 +112,7 @@ class _OneTranslation:
             raise _unsupported("enable_hr", "there is no second pass at a higher resolution yet")
         if asked.firstpass_image is not None:
             raise _unsupported("firstpass_image", "there is no second pass at a higher resolution yet")
-        files: Files = {}
-        return self._common(asked, files, None), files
+        return self._common(asked, None), {}
 
     def of_image(self, asked: ImageToImage) -> tuple[Fields, Files]:
         if not asked.init_images:
@@ -121,7 +120,7 @@ class _OneTranslation:
         if len(asked.init_images) > 1:
             raise _unsupported("init_images", "a request takes one image: send one request for each")
         files: Files = {}
-        found = self._common(asked, files, asked.init_images[0])
+        found = self._common(asked, asked.init_images[0])
         found |= {
             "reference_image_blob": asked.init_images[0],
             "strength": 0.75 if asked.denoising_strength is None else asked.denoising_strength,
@@ -139,7 +138,7 @@ class _OneTranslation:
             found["image_fit"] = fit
         return found, files
 
-    def _common(self, asked: Generation, files: Files, init_image: str | None) -> Fields:
+    def _common(self, asked: Generation, init_image: str | None) -> Fields:
         _refuse_what_there_is_not(asked)
         self._tell_what_has_no_effect(asked)
         scheduler = scheduler_in(asked.sampler_name or asked.sampler_index, asked.scheduler, self.warnings)
@@ -161,7 +160,7 @@ class _OneTranslation:
         }
         if embeddings := self._embeddings(asked):
             found["embeddings"] = embeddings
-        found |= self._scripts(asked, files, init_image)
+        found |= self._scripts(asked, init_image)
         return found
 
     def _embeddings(self, asked: Generation) -> list[str]:
@@ -187,7 +186,7 @@ class _OneTranslation:
             self.warnings.append(f"eta has no effect on {kind.label}")
         return {}
 
-    def _scripts(self, asked: Generation, files: Files, init_image: str | None) -> Fields:
+    def _scripts(self, asked: Generation, init_image: str | None) -> Fields:
         found: Fields = {}
         for name, said in asked.alwayson_scripts.items():
             args = said.get("args") if isinstance(said, dict) else None
