@@ -59,6 +59,20 @@ class Listener(Protocol):
         ...
 
 
+class Subscriber(Protocol):
+    """Who subscribes."""
+
+    @property
+    def key_id(self) -> KeyId | None:
+        """Its API key, if it has one."""
+        ...
+
+    @property
+    def sees_only(self) -> KeyId | None:
+        """The key whose jobs it sees alone; None: those of all."""
+        ...
+
+
 class Subscription:
     """A reader's subscription; a context manager that ends it."""
 
@@ -70,7 +84,7 @@ class Subscription:
         *,
         sees_progress: bool,
         sees_previews: bool,
-        key_id: KeyId | None,
+        subscriber: Subscriber | None,
     ) -> None:
         """`ring` is called by the bus thread whenever there is something to read."""
         self._hub = hub
@@ -78,7 +92,8 @@ class Subscription:
         self._ring = ring
         self._sees_progress = sees_progress
         self._sees_previews = sees_previews
-        self._key_id = key_id
+        self._key_id = None if subscriber is None else subscriber.key_id
+        self._sees_only = None if subscriber is None else subscriber.sees_only
         self._unread: SimpleQueue[Notice | _PreviewCame] = SimpleQueue()
         self._is_behind = False
         self._previews: dict[int, Preview] = {}
@@ -123,7 +138,9 @@ class Subscription:
         match notice:
             case Preview():
                 return self._sees_previews
-            case JobProgress() | ModelProgress() | EngineProgress():
+            case JobProgress():
+                return self._sees_progress and self._sees_only in (None, notice.key_id)
+            case ModelProgress() | EngineProgress():
                 return self._sees_progress
             case _:
                 return True
@@ -173,19 +190,19 @@ class Hub:
         *,
         sees_progress: bool = True,
         sees_previews: bool = False,
-        key_id: KeyId | None = None,
+        subscriber: Subscriber | None = None,
     ) -> Subscription:
         """Subscribe to these ids, or to everything. Subscribe first, read the database second.
 
-        `key_id`: the API key of the reader, who is told to close when it changes.
+        `subscriber` is told to close when its API key changes, and hears of what it sees alone.
         """
         subscription = Subscription(
             self,
-            None if ids is None else (*ids, *(() if key_id is None else (key_id,))),
+            None if ids is None else (*ids, *_key_of(subscriber)),
             ring,
             sees_progress=sees_progress,
             sees_previews=sees_previews,
-            key_id=key_id,
+            subscriber=subscriber,
         )
         self.join(subscription)
         return subscription
@@ -288,3 +305,7 @@ class Hub:
             everyone = {one for listeners in self._of_id.values() for one in listeners} | self._of_all
         for subscription in everyone:
             subscription.put(notice)
+
+
+def _key_of(subscriber: Subscriber | None) -> tuple[str, ...]:
+    return () if subscriber is None or subscriber.key_id is None else (subscriber.key_id,)

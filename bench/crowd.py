@@ -31,20 +31,26 @@ class Visit:
     bodies: list[bytes] = field(default_factory=list)
 
 
-def post_many(host: str, port: int, path: str, body: bytes, *, requests: int, clients: int) -> Visit:
+def post_many(
+    address: tuple[str, int], path: str, body: bytes, *, requests: int, clients: int, api_key: str = ""
+) -> Visit:
     """POST the same JSON body many times over `clients` connections at once.
 
     Raises: SystemExit, if the server hangs up or falls silent.
     """
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: {}:{}".format(*address),
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *([f"Authorization: Bearer {api_key}"] if api_key else []),
+    ]
+    head = "".join(f"{line}\r\n" for line in (*lines, ""))
     request = head.encode() + body
     visit = Visit()
     with selectors.DefaultSelector() as selector:
         for _ in range(clients):
-            connection = socket.create_connection((host, port))
+            connection = socket.create_connection(address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(connection, selectors.EVENT_READ, Visitor(connection))
         left = iter(range(requests))

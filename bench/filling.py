@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from bench.server import KEY_ID, add_key
 from bench.stage import MODEL
 from kernel.core.actions import SaveEngine
 from kernel.protocol.enums import EngineState, JobState, Scheduler
@@ -27,6 +28,8 @@ SEEDS: Final = 100
 NIGHT_SHARE: Final = 3
 """Every third prompt has one word more, every tenth job a LoRA."""
 LORA_SHARE: Final = 10
+KEY_SHARE: Final = 7
+"""Every seventh job belongs to a key."""
 TAG_SHARE: Final = 20
 """Every twentieth image has a tag, every fiftieth is a favorite."""
 FAVORITE_SHARE: Final = 50
@@ -61,7 +64,8 @@ class Wanted:
 
 
 def fill(database_file: Path, rows: int) -> None:
-    """So many jobs, each with an image if it is finished; engines, changes."""
+    """So many jobs, each with an image if it is finished; engines, changes, a key."""
+    add_key(database_file)
     store = Store(database_file)
     for number in range(ENGINES):
         spec = EngineSpec(name=f"e{number}", checkpoint=MODEL, autostart=False)
@@ -80,8 +84,8 @@ def fill(database_file: Path, rows: int) -> None:
     with store.connection as connection:
         connection.executemany(
             "INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes,"
-            " warnings, created_at_ms, checkpoint)"
-            f" VALUES (?, ?, ?, ?, ?, ?, ?, 1, 0, '[]', ?, '{MODEL}')",
+            " warnings, created_at_ms, key_id, checkpoint)"
+            f" VALUES (?, ?, ?, ?, ?, ?, ?, 1, 0, '[]', ?, ?, '{MODEL}')",
             (_job(number, rows) for number in range(1, rows + 1)),
         )
         connection.execute(
@@ -105,14 +109,15 @@ def fill(database_file: Path, rows: int) -> None:
     store.close()
 
 
-def _job(number: int, rows: int) -> tuple[str | int, ...]:
+def _job(number: int, rows: int) -> tuple[str | int | None, ...]:
     ended = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED)
     status = JobState.WAITING if number % WAITING_SHARE == 0 else ended[number % 97 % 3]
     place = (number, job_id(number), engine_id(number % ENGINES), status, number % 11 % 2)
     night = " at night" if number % NIGHT_SHARE == 0 else ""
     loras = (LoraUse(model_id=ModelId("detail")),) if number % LORA_SHARE == 0 else ()
     spec = replace(SPEC, prompt=SPEC.prompt + night, seed=number % SEEDS, loras=loras)
-    return (*place, rowmap.to_json(spec), rowmap.to_json([image_id(number)]), made_at_ms(number, rows))
+    ids, key_id = rowmap.to_json([image_id(number)]), KEY_ID if number % KEY_SHARE == 0 else None
+    return (*place, rowmap.to_json(spec), ids, made_at_ms(number, rows), key_id)
 
 
 def _image(number: int, rows: int) -> tuple[str | int | None, ...]:
@@ -168,6 +173,7 @@ def _lists() -> list[Wanted]:
     images = ("", "?gone=true", "?gone=false", f"?{first}", f"?{first}&gone=false", f"?{first}&gone=true",
               f"?{other}&gone=false")  # fmt: skip
     paths = [*(f"/v1/jobs{query}" for query in jobs), *(f"/v1/images{query}" for query in images)]
+    paths += [f"{path}{'&' if '?' in path else '?'}key=bench" for path in paths]
     return [Wanted(path, "items", 50) for path in paths]
 
 

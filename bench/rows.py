@@ -20,7 +20,7 @@ from typing import Final
 
 from bench.filling import Wanted, fill, routes
 from bench.report import Goal, Spread, print_report
-from bench.server import Running, server
+from bench.server import KEY, Running, server
 
 SIZES: Final = (10_000, 100_000)
 ROUNDS: Final = 5
@@ -73,7 +73,9 @@ def _in_turns(pairs: Sequence[tuple[Running, Wanted]]) -> list[float]:
 
 
 def _ask(line: http.client.HTTPConnection, wanted: Wanted) -> tuple[int, bytes]:
-    headers = {} if wanted.body is None else {"Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    if wanted.body is not None:
+        headers["Content-Type"] = "application/json"
     line.request(wanted.method, wanted.path, wanted.body, headers)
     answer = line.getresponse()
     return answer.status, answer.read()

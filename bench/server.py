@@ -14,7 +14,13 @@ from urllib.parse import urlsplit
 from bench.manager import settings_in
 from bench.stage import WAIT_S, add_model, process
 from conf.settings import Server
+from kernel.core.actions import SaveKey
+from kernel.protocol.api_keys import digest_of, key_text
 from kernel.protocol.endpoints import API_URL_FILE
+from kernel.protocol.enums import Role
+from kernel.protocol.ids import KeyId
+from kernel.protocol.rows import KeyRow
+from kernel.shell.store import Store
 
 CONFIG: Final = """
 [database]
@@ -44,6 +50,29 @@ class Running:
     port: int
     folder: Path
     manager: subprocess.Popen[bytes]
+
+
+KEY_ID: Final = KeyId("01900000-0000-7000-8000-000000000001")
+KEY: Final = key_text(KEY_ID, "5" * 64)
+
+
+def add_key(database_file: Path) -> None:
+    """Let the server ask for keys, and take this one, of an admin."""
+    store = Store(database_file)
+    store.save(
+        SaveKey(
+            KeyRow(
+                key_id=KEY_ID,
+                name="bench",
+                role=Role.ADMIN,
+                digest=digest_of(KEY),
+                created_at_ms=1,
+                issued_at_ms=1,
+            )
+        )
+    )
+    store.commit()
+    store.close()
 
 
 def _fill_nothing(database_file: Path) -> None:

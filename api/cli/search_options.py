@@ -39,6 +39,9 @@ _FILTERS: Final = (
         shell_complete=loras,
         help="Only those made with this LoRA (an id or name).",
     ),
+    click.option(
+        "--key", metavar="KEY", help="Only those of this API key (an id or name), for admins and viewers."
+    ),
     click.option("--seed", type=click.IntRange(min=0), help="Only those with this seed."),
     click.option("--width", type=click.IntRange(min=1), help="Only those of this width, in pixels."),
     click.option("--height", type=click.IntRange(min=1), help="Only those of this height, in pixels."),

@@ -350,6 +350,8 @@ class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     error_code: str | None = None
     """The engine's last error, if it is why the job waits."""
     error: str | None = None
+    key_id: KeyId | None = None
+    """The API key that it belongs to."""
 
 
 class JobValid(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -428,6 +430,8 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     steps: int
     eta_s: float | None = None
     stage: Stage = Stage.DENOISING
+    key_id: KeyId | None = None
+    """The API key that the job belongs to."""
 
 
 class JobPreview(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -207,10 +207,12 @@ class KeyRow(Struct, frozen=True):
 
 
 class ChangeRow(Struct, frozen=True):
-    """A numbered change."""
+    """A numbered change. That of an image gets its key when it is saved."""
 
     seq: EventSeq
     kind: ChangeKind
     id: str
     state: str
     at_ms: int
+    key_id: KeyId | None = None
+    """The API key of the job that it is about."""

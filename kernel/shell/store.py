@@ -165,7 +165,7 @@ class Store:
             self._execute("BEGIN IMMEDIATE")
         match save:
             case actions.RecordChange(row):
-                self._run("record_change", (row.seq, row.kind, row.id, row.state, row.at_ms))
+                self._run("record_change", (row.seq, row.kind, row.id, row.state, row.at_ms, row.key_id))
             case actions.SaveReply(key, digest, reply, at_ms):
                 self._run("save_reply", (key, digest, rowmap.reply_to_store(reply), at_ms))
             case actions.SavePause(since_ms):

@@ -29,6 +29,11 @@ class JobFilter(Search):
 
     status: JobState | None = None
 
+    @property
+    def _indexed(self) -> tuple[str, ...]:
+        """The index of the search does not have the jobs that wait, which the lists of a key have."""
+        return ("engine_id", "status", "key_id")
+
 
 def find_job(reader: Reader, job_id: JobId) -> JobRow | None:
     """One job by its id."""
@@ -51,7 +56,11 @@ def list_jobs(
         query = "jobs_found_processing" if wanted.status is JobState.PROCESSING else "jobs_found"
         found = [] if more is None else reader.all(query + order.suffix, JobRow, values | more)
     else:
-        values |= {"engine_id": wanted.engine_id, "after": number_cursor(after, order)}
+        values |= {
+            "engine_id": wanted.engine_id,
+            "key_id": wanted.key_id,
+            "after": number_cursor(after, order),
+        }
         found = reader.all(_query_of(wanted) + order.suffix, JobRow, values)
     return page_of(_with_their_images(reader, found), limit, lambda row: str(row.seq))
 
@@ -118,4 +127,5 @@ def _query_of(wanted: JobFilter) -> str:
     """Each combination of filters is a query of its own, so that each has its index."""
     by_status = "_by_status" if wanted.status is not None else ""
     by_engine = "_by_engine" if wanted.engine_id is not None else ""
-    return f"jobs{by_engine}{by_status}"
+    by_key = "_by_key" if wanted.key_id is not None else ""
+    return f"jobs{by_key}{by_engine}{by_status}"

@@ -1,18 +1,18 @@
-"""The names of the engines and models that rows refer to by id."""
+"""The names of the engines, models and API keys that rows refer to by id."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 
-from kernel.protocol.ids import EngineId
+from kernel.protocol.ids import EngineId, KeyId
 from kernel.protocol.named_models import model_ids_of
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.views.reader import Reader
 from kernel.views.rows import Name
 
-Referring = tuple[EngineId, EngineSpec | JobSpec, str | None]
-"""An engine, the values that name models, and a checkpoint if these do not name it."""
+Referring = tuple[EngineId, EngineSpec | JobSpec, str | None, KeyId | None]
+"""An engine, the values that name models, a checkpoint if these do not name it, and an API key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,6 @@ def names_of(reader: Reader, rows: Iterable[Referring]) -> Names:
 
 def _ids(row: Referring) -> list[str]:
     """Every id, once."""
-    engine_id, spec, checkpoint = row
+    engine_id, spec, checkpoint, key_id = row
     own = spec.checkpoint if isinstance(spec, EngineSpec) else checkpoint
-    return [one for one in dict.fromkeys((engine_id, own, *model_ids_of(spec))) if one is not None]
+    return [one for one in dict.fromkeys((engine_id, own, *model_ids_of(spec), key_id)) if one is not None]

@@ -78,6 +78,8 @@ class ImageRow(rows.ImageRow, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     favorite: int
     note: str | None
+    key_id: KeyId | None = None
+    """The API key of its job."""
     place: int | None = None
     """In the order of all images; only of one that was searched for."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from kernel.protocol.enums import ENDED_JOB_STATES, ModelType
-from kernel.protocol.ids import EngineId
+from kernel.protocol.ids import EngineId, KeyId
 from kernel.views.page import LAST_NUMBER, Order, number_cursor
 from kernel.views.reader import Reader, SqlValue
 from kernel.views.rows import Found, Range
@@ -29,6 +29,8 @@ class Search:
     """What jobs and images are looked for by; None lets every one through. Each narrows the others."""
 
     engine_id: EngineId | None = None
+    key_id: KeyId | None = None
+    """The API key that they belong to."""
     prompt: str | None = None
     """Whole words in any order and any case; what is in double quotes in this order. See `words_of`."""
     engine: str | None = None
@@ -49,9 +51,12 @@ class Search:
     @property
     def is_search(self) -> bool:
         """Whether it asks for more than the lists of an engine or a state have an index for."""
-        indexed = ("engine_id", "status", "is_gone", "job_id")
         said = (field.name for field in fields(self) if getattr(self, field.name) is not None)
-        return any(name not in indexed for name in said)
+        return any(name not in self._indexed for name in said)
+
+    @property
+    def _indexed(self) -> tuple[str, ...]:
+        return ("engine_id", "status", "is_gone", "job_id")
 
 
 def words_of(prompt: str) -> list[str]:
@@ -84,6 +89,9 @@ def match_of(reader: Reader, wanted: Search, states: Sequence[str]) -> str | Non
         is_stated = True
     if wanted.engine_id is not None:
         terms.append(_stated("e", states, [wanted.engine_id]))
+        is_stated = True
+    if wanted.key_id is not None:
+        terms.append(_stated("k", states, [wanted.key_id]))
         is_stated = True
     if wanted.checkpoint is not None:
         checkpoints = _models_meant(reader, wanted.checkpoint, ModelType.CHECKPOINT)

@@ -32,6 +32,10 @@ class Caller:
         """The key whose jobs and images the caller sees alone; None: those of all."""
         return self.key_id if self.role is Role.USER else None
 
+    def sees(self, key_id: KeyId | None) -> bool:
+        """Whether the caller sees the jobs and images of this key; None: those without a key."""
+        return self.sees_only in (None, key_id)
+
     def check(self, least: Role) -> None:
         """Raises: KeyNotAllowed, if the role is a lesser one."""
         if _RANKS.index(self.role) < _RANKS.index(least):

@@ -109,7 +109,7 @@ def filter_of(query: EngineListQuery) -> EngineFilter:
 
 def referring(row: EngineRow) -> Referring:
     """What it refers to by id."""
-    return row.engine_id, row.spec, None
+    return row.engine_id, row.spec, None, None
 
 
 def engine_of(row: EngineRow, names: Names, progress: EngineProgress | None = None) -> Engine:

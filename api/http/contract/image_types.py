@@ -79,8 +79,10 @@ class Image(JobSpec, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     favorite: bool
     note: str | None
+    key_id: str | None
+    """The API key of its job; null: none."""
     names: dict[str, str]
-    """The names of its engine, checkpoint and other models, by id."""
+    """The names of its engine, checkpoint and other models, and its key, by id."""
     mime: str
     size_bytes: int
     sha256: str
@@ -121,7 +123,7 @@ def gone_of(row: ImageRow, now_ms: int) -> Gone | None:
 
 def referring(row: ImageRow) -> Referring:
     """What it refers to by id."""
-    return row.engine_id, row.spec, row.checkpoint
+    return row.engine_id, row.spec, row.checkpoint, row.key_id
 
 
 def image_of(row: ImageRow, names: Names, now_ms: int) -> Image:
@@ -142,6 +144,7 @@ def image_of(row: ImageRow, names: Names, now_ms: int) -> Image:
         tags=row.tags,
         favorite=bool(row.favorite),
         note=row.note,
+        key_id=row.key_id,
         names=names.of(referring(row)),
         mime=row.mime,
         size_bytes=row.size_bytes,

@@ -71,8 +71,10 @@ class Job(JobSpec, frozen=True, kw_only=True):
     image_id: str | None
     image_ids: tuple[str, ...]
     type_pose: tuple[ControlType, ...]
+    key_id: str | None
+    """The API key that it was submitted with; null: without one."""
     names: dict[str, str]
-    """The names of its engine and models, by id."""
+    """The names of its engine, models and key, by id."""
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -122,6 +124,7 @@ def accepted_job(accepted: JobAccepted) -> Job:
         created_at_ms=accepted.created_at_ms,
         started_at_ms=accepted.started_at_ms,
         finished_at_ms=None,
+        key_id=accepted.key_id,
     )
     ahead, awaited = accepted.jobs_ahead, accepted.waits_for
     place = None if ahead is None or awaited is None else Place(ahead, awaited)
@@ -141,7 +144,7 @@ def progress_of(progress: JobProgress) -> Progress:
 
 def referring(row: JobRow) -> Referring:
     """What it refers to by id."""
-    return row.engine_id, row.spec, None
+    return row.engine_id, row.spec, None, row.key_id
 
 
 def job_of(
@@ -169,6 +172,7 @@ def job_of(
         image_id=_first(row.image_ids),
         image_ids=row.image_ids,
         type_pose=tuple(control.control_type for control in row.spec.controls),
+        key_id=row.key_id,
         names=names.of(referring(row)),
         created_at=moment(row.created_at_ms),
         started_at=moment_or_none(row.started_at_ms),

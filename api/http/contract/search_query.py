@@ -34,13 +34,14 @@ Side = Annotated[int, Meta(ge=1, le=MAX_SIDE_PX)]
 
 
 class SearchFilters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Filters of jobs and of images. `engine`, `checkpoint` and `lora` are ids or names."""
+    """Filters of jobs and of images. `engine`, `checkpoint`, `lora` and `key` are ids or names."""
 
     prompt: SearchText | None = None
     engine_id: str | None = None
     engine: Name | None = None
     checkpoint: ModelRef | None = None
     lora: ModelRef | None = None
+    key: Name | None = None
     seed: Seed | None = None
     width_px: Side | None = field(default=None, name="width")
     height_px: Side | None = field(default=None, name="height")
@@ -56,7 +57,7 @@ class SearchQuery(SearchFilters, frozen=True, kw_only=True, forbid_unknown_field
     order: Order = Order.NEWEST
 
 
-_SHARED: Final = frozenset(SearchFilters.__struct_fields__) - {"created_after", "created_before"}
+_SHARED: Final = frozenset(SearchFilters.__struct_fields__) - {"created_after", "created_before", "key"}
 
 
 def search_of(query: SearchFilters, now_ms: int) -> dict[str, Any]:

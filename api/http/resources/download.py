@@ -5,11 +5,12 @@ from pathlib import Path
 
 import falcon
 
+from api.http.contract.caller import caller_of
 from api.http.contract.errors import RangeNotSatisfiable
 from api.http.contract.image_types import gone_of
 from api.http.framework.file_headers import describe, is_known, plain_name, tag
 from api.http.framework.ranges import FileStream, Part, part_of
-from api.http.resources.images import find
+from api.http.resources.ownership import find_seen_image
 from api.port import BusPort
 from kernel.protocol.client import ClaimDownload, DownloadGranted, FinishDownload
 from kernel.protocol.enums import GONE_TEXTS
@@ -30,7 +31,7 @@ class Download:
 
     def show(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
         """The whole file or a range; neither HEAD nor a 304 counts."""
-        row = find(self._reader, image_id)
+        row = find_seen_image(self._reader, caller_of(req), image_id)
         gone = gone_of(row, self._now_ms())
         if gone is not None:
             raise ImageGone(GONE_TEXTS[gone.reason])

@@ -10,7 +10,7 @@ from typing import Final
 import falcon
 import msgspec
 
-from api.http.contract.caller import caller_of
+from api.http.contract.caller import Caller, caller_of
 from api.http.contract.progress import EngineProgressEvent, ModelProgressEvent, bytes_event_of
 from api.http.contract.responses import moment
 from api.http.framework import sse
@@ -20,7 +20,7 @@ from api.http.resources.job_events import JobProgressEvent, progress_event
 from api.hub import Closing, Hub, Reread, Subscription
 from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelProgress
 from kernel.protocol.enums import ChangeKind
-from kernel.protocol.ids import EventSeq
+from kernel.protocol.ids import EventSeq, KeyId
 from kernel.protocol.rows import ChangeRow
 from kernel.views.events import events_after, known_events
 from kernel.views.reader import Reader
@@ -29,6 +29,9 @@ from kernel.views.rows import SeqRange
 BATCH: Final = 500
 KEPT_FRAMES: Final = 2_000
 """Changes that are kept encoded, for the streams that are not far behind."""
+
+
+_PRIVATE: Final = frozenset({ChangeKind.JOB, ChangeKind.IMAGE, ChangeKind.KEY})
 
 
 class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,13 +61,22 @@ EVENTS: Final = EventStream(
 )
 
 
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """A change as a frame, with the API key that it belongs to, if it belongs to one or none."""
+
+    seq: EventSeq
+    frame: bytes
+    is_private: bool
+    key_id: KeyId | None
+
+
 class Latest:
     """The latest changes as frames: read and encoded once for all streams. Thread-safe."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._lock = threading.Lock()
-        self._frames: deque[tuple[EventSeq, bytes]] = deque(maxlen=KEPT_FRAMES)
+        self._frames: deque[Change] = deque(maxlen=KEPT_FRAMES)
         self._begin = self._last = EventSeq(0)
         """All changes after the first number, up to the second, are here."""
 
@@ -78,7 +90,7 @@ class Latest:
                 self._frames.clear()
                 self._begin = self._last = last
 
-    def after(self, seen: EventSeq, heard: EventSeq | None) -> Sequence[tuple[EventSeq, bytes]]:
+    def after(self, seen: EventSeq, heard: EventSeq | None) -> Sequence[Change]:
         """At most BATCH changes after `seen`, oldest first. The database is read only if it may have more.
 
         `heard`: the number of the newest change that the stream has heard of; None: unknown.
@@ -88,14 +100,14 @@ class Latest:
                 return _read(self._reader, seen)
             if heard is None or heard > self._last:
                 self._read_on()
-            return [one for one in self._frames if one[0] > seen][:BATCH]
+            return [one for one in self._frames if one.seq > seen][:BATCH]
 
     def _read_on(self) -> None:
-        for seq, frame in _read(self._reader, self._last):
+        for one in _read(self._reader, self._last):
             if len(self._frames) == KEPT_FRAMES:
-                self._begin = self._frames[0][0]
-            self._frames.append((seq, frame))
-            self._last = seq
+                self._begin = self._frames[0].seq
+            self._frames.append(one)
+            self._last = one.seq
 
 
 class Events:
@@ -120,14 +132,16 @@ class Events:
         """
         known = known_events(self._reader)
         self._latest.begin(known.last)
-        leave, key_id = sse.take_place(self._slots, req), caller_of(req).key_id
+        leave, caller = sse.take_place(self._slots, req), caller_of(req)
         return sse.Stream(
-            lambda ear: self._frames(seen, known, ear),
-            lambda ring: self._hub.subscribe(None, ring, key_id=key_id),
+            lambda ear: self._frames(seen, known, ear, caller),
+            lambda ring: self._hub.subscribe(None, ring, subscriber=caller),
             leave,
         )
 
-    def _frames(self, last_seen: EventSeq | None, known: SeqRange, ear: Subscription) -> sse.Frames:
+    def _frames(
+        self, last_seen: EventSeq | None, known: SeqRange, ear: Subscription, caller: Caller
+    ) -> sse.Frames:
         yield sse.RETRY
         seen = known.last if last_seen is None else last_seen
         if seen + 1 < known.first or seen > known.last:
@@ -136,9 +150,10 @@ class Events:
         heard: EventSeq | None = None
         while True:
             events = self._latest.after(seen, heard)
-            for seq, frame in events:
-                seen = seq
-                yield frame
+            for one in events:
+                seen = one.seq
+                if not one.is_private or caller.sees(one.key_id):
+                    yield one.frame
             if len(events) < BATCH:
                 notice = yield from _rest(ear, seen)
                 if isinstance(notice, Closing):
@@ -175,8 +190,14 @@ def _progress_frame(progress: JobProgress | ModelProgress | EngineProgress) -> b
             return sse.frame("engine_progress", bytes_event_of(progress))
 
 
-def _read(reader: Reader, seen: EventSeq) -> list[tuple[EventSeq, bytes]]:
-    return [(event.seq, _frame_of(event)) for event in events_after(reader, seen, BATCH)]
+def _read(reader: Reader, seen: EventSeq) -> list[Change]:
+    return [_change_of(event) for event in events_after(reader, seen, BATCH)]
+
+
+def _change_of(event: ChangeRow) -> Change:
+    """The change of a key is its holder's, and for those who see everything."""
+    key_id = KeyId(event.id) if event.kind is ChangeKind.KEY else event.key_id
+    return Change(event.seq, _frame_of(event), event.kind in _PRIVATE, key_id)
 
 
 def _frame_of(event: ChangeRow) -> bytes:

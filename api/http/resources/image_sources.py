@@ -7,10 +7,11 @@ from typing import Final
 import falcon
 import msgspec
 
+from api.http.contract.caller import caller_of
 from api.http.contract.errors import InputGone, NoSuchInput
 from api.http.contract.request_parsing import QueryReader
 from api.http.framework.file_headers import describe, is_known, plain_name, tag
-from api.http.resources.images import find
+from api.http.resources.ownership import find_seen_image
 from kernel.protocol.enums import ENDED_JOB_STATES, BlobKind, ControlType, InputKind
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import JobId
@@ -53,7 +54,7 @@ class ImageSources:
     def show_pose_map(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
         """The map that a detector drew, or the pose image if it already was a map."""
         wanted = self._map_query.read(req).type
-        image = find(self._reader, image_id)
+        image = find_seen_image(self._reader, caller_of(req), image_id)
         uses = {use.control_type: use for use in image.spec.controls}
         if wanted is None and len(uses) > 1:
             raise wrong_field("type", f"is required: the image has maps of types {', '.join(uses)}")
@@ -64,7 +65,7 @@ class ImageSources:
         self._send(req, resp, image, kind, f"{use.control_type} map")
 
     def _show_input(self, req: falcon.Request, resp: falcon.Response, image_id: str, kind: InputKind) -> None:
-        image = find(self._reader, image_id)
+        image = find_seen_image(self._reader, caller_of(req), image_id)
         if kind not in image.spec.inputs:
             raise NoSuchInput(f"image {image_id} has no {_NAMES[kind]}")
         self._send(req, resp, image, BlobKind(kind.value), _NAMES[kind])

@@ -16,11 +16,11 @@ from api.http.contract.responses import StoredError, moment, stored_error
 from api.http.framework import sse
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.route import EventStream
+from api.http.resources.ownership import find_seen_job
 from api.hub import Closing, Hub, Subscription
 from api.session import Preview
 from kernel.protocol.client import Changed, EngineProgress, JobProgress
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, Stage, WaitsFor
-from kernel.protocol.errors import JobNotFound
 from kernel.protocol.ids import EventSeq, ImageId, JobId
 from kernel.protocol.rows import ChangeRow
 from kernel.views.engines import find_engine
@@ -105,9 +105,7 @@ class JobEvents:
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         """204 tells a client that reconnects after the end not to do so again."""
-        row = self._find(JobId(job_id))
-        if row is None:
-            raise JobNotFound(f"no job has the id {job_id!r}")
+        row = find_seen_job(self._reader, caller_of(req), job_id)
         seen = sse.last_seen(req)
         if seen is not None and row.status in ENDED_JOB_STATES and not self._events(row, seen):
             resp.status = 204
@@ -122,11 +120,11 @@ class JobEvents:
 
         Raises: TooManyStreams, if there is no place.
         """
-        ids, key_id = (row.job_id, *row.image_ids, row.engine_id), caller_of(req).key_id
+        ids, caller = (row.job_id, *row.image_ids, row.engine_id), caller_of(req)
         leave = sse.take_place(self._slots, req)
         return sse.Stream(
             lambda ear: self._frames(row.job_id, seen, ear),
-            lambda ring: self._hub.subscribe(ids, ring, sees_previews=True, key_id=key_id),
+            lambda ring: self._hub.subscribe(ids, ring, sees_previews=True, subscriber=caller),
             leave,
         )
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from api.http.contract.caller import Caller
 from api.http.contract.errors import InputGone
 from api.http.contract.job_input import BLOB_FIELDS, JobInput
 from api.http.framework.file_headers import plain_name
@@ -108,13 +109,13 @@ class Origins:
         self._folder = folder
         self._now_ms = now_ms
 
-    def of_image(self, image_id: str) -> Origin:
+    def of_image(self, image_id: str, caller: Caller) -> Origin:
         """The job of one image, whose file may be gone: with the image's own seed, and a count of 1.
 
-        Raises: ImageNotFound.
+        Raises: ImageNotFound, also for an image that the caller does not see.
         """
         row = find_image(self._reader, ImageId(image_id))
-        if row is None:
+        if row is None or not caller.sees(row.key_id):
             raise of_field(ImageNotFound, "like", f"no image has the id {image_id!r}")
         values = self._values(row.spec, row.engine_id, row.checkpoint) | {"seed": row.seed, "count": 1}
         return Origin("like", f"image {image_id}", values, row.spec, row.job_id)

@@ -6,6 +6,7 @@ from typing import Final
 
 import falcon
 
+from api.http.contract.caller import Caller, caller_of
 from api.http.contract.constraints import check_line
 from api.http.contract.errors import TooLarge
 from api.http.contract.job_checks import check_job
@@ -72,17 +73,23 @@ class JobReader:
         Raises: as BodyReader and FormDecoder do; InvalidField EmptyMask or TooLarge, if an image cannot be
         used.
         """
+        caller = caller_of(req)
         if media_type_of(req) == FORM:
             form = self._form.read(req)
             files = {kind: form.files[field][0] for kind, field in BLOB_FIELDS.items() if field in form.files}
-            return self.of_fields(form.texts, files, strict=False)
+            return self.of_fields(form.texts, files, caller, strict=False)
         body = self._json.body_of(req)
         found = self._json.read_body(body)
         said = {} if found.like is None else self._json.fields_of(body)
-        return self._completed(found, said, {}, strict=True)
+        return self._completed(found, said, {}, caller, strict=True)
 
     def of_fields(
-        self, said: Mapping[str, object], files: Mapping[InputKind, bytes], *, strict: bool
+        self,
+        said: Mapping[str, object],
+        files: Mapping[InputKind, bytes],
+        caller: Caller,
+        *,
+        strict: bool,
     ) -> JobSubmission:
         """The job that these fields and files say; unless `strict`, numbers and flags may be texts.
 
@@ -96,14 +103,20 @@ class JobReader:
             self._check_fields(found, {*images_in(found), *files}, faults)
 
         found = read_fields(JobInput, said, LATER_FIELDS, check, strict=strict)
-        return self._completed(found, said, files, strict=strict)
+        return self._completed(found, said, files, caller, strict=strict)
 
     def _completed(
-        self, found: JobInput, said: Mapping[str, object], files: Mapping[InputKind, bytes], *, strict: bool
+        self,
+        found: JobInput,
+        said: Mapping[str, object],
+        files: Mapping[InputKind, bytes],
+        caller: Caller,
+        *,
+        strict: bool,
     ) -> JobSubmission:
         """The job with its images; one like another with what was said on top of that."""
         if found.like is not None:
-            return self._like(self.origins.of_image(found.like), said, files, strict=strict)
+            return self._like(self.origins.of_image(found.like, caller), said, files, strict=strict)
         images = self._images(found, files)
         self.check_mask(found, images)
         return JobSubmission(found, images)

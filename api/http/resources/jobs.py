@@ -35,20 +35,23 @@ from api.http.framework.body_intake import JOBS_PATH
 from api.http.framework.deferral import OUTCOME, DirectResponse, ShortRequest, Then
 from api.http.framework.guard import NO_SNIFFING
 from api.http.resources.job_command import JobSending, in_http_words
+from api.http.resources.ownership import find_seen_job, seen
 from api.http.resources.waiting import Waiting
 from api.hub import Hub
 from api.port import Answer, BusPort, answer_in
 from api.session import Outcome
 from kernel.protocol.client import CancelJob, DeleteJob, Done, EditJob, JobAccepted, JobValid
 from kernel.protocol.enums import ENDED_JOB_STATES, JobState, Role, WaitsFor
-from kernel.protocol.errors import IllegalMove, JobNotFound, SpoonError
+from kernel.protocol.errors import IllegalMove, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.views.engines import failing_engines, find_engine
-from kernel.views.jobs import find_job, jobs_ahead, list_jobs, seconds_per_job
+from kernel.views.jobs import jobs_ahead, list_jobs, seconds_per_job
 from kernel.views.names import names_of
+from kernel.views.page import Page
 from kernel.views.reader import Reader
 from kernel.views.rows import EngineRow, JobRow
 
+NO_JOBS: Final[Page[JobRow]] = Page((), None)
 _AGAIN: Final = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
@@ -116,8 +119,10 @@ class Jobs:
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = self._list_query.read(req)
-        wanted = filter_of(query, self._now_ms())
-        page = list_jobs(self._reader, wanted, query.limit, query.after, query.order)
+        wanted = seen(self._reader, caller_of(req), filter_of(query, self._now_ms()), query.key)
+        page = NO_JOBS
+        if wanted is not None:
+            page = list_jobs(self._reader, wanted, query.limit, query.after, query.order)
         send(resp, 200, JobPage(items=self._listed(page.items), next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
@@ -127,19 +132,19 @@ class Jobs:
     def edit(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         """Repeating it changes nothing, so it takes no key."""
         refuse_key(req)
-        ask = EditJob(job_id=JobId(job_id), priority=self._edit_body.read(req).priority)
+        ask = EditJob(job_id=self._own(req, job_id), priority=self._edit_body.read(req).priority)
         self._bus.ask(ask, Done)
-        send(resp, 200, self._shown(self._find(job_id)))
+        send(resp, 200, self._shown(self._find(req, job_id)))
 
     def cancel(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         """The job is cancelled at once, though its worker may still finish the step."""
-        self._bus.ask(CancelJob(job_id=JobId(job_id)), Done, read_key(req))
-        send(resp, 200, self._shown(self._find(job_id)))
+        self._bus.ask(CancelJob(job_id=self._own(req, job_id)), Done, read_key(req))
+        send(resp, 200, self._shown(self._find(req, job_id)))
 
     def retry(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         """A new job like one that failed or was cancelled; that one stays as it is."""
         wait_s, key = self._wait_query.read(req).wait, read_key(req)
-        row = self._find(job_id)
+        row = self._find(req, job_id)
         if row.status not in _AGAIN:
             raise IllegalMove(_why_not_again(row))
         self._waiting.check_room(wait_s)
@@ -150,7 +155,7 @@ class Jobs:
         self._send_accepted(req, resp, accepted, wait_s)
 
     def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
-        self._bus.ask(DeleteJob(job_id=JobId(job_id)), Done)
+        self._bus.ask(DeleteJob(job_id=self._own(req, job_id)), Done)
         send_nothing(resp)
 
     def _submit(
@@ -181,7 +186,7 @@ class Jobs:
         self, req: falcon.Request, resp: falcon.Response, job_id: str, wait_s: float | None, open_status: int
     ) -> None:
         def look(resp: falcon.Response, is_last: bool) -> bool:
-            row = self._find(job_id)
+            row = self._find(req, job_id)
             if not (is_last or _is_over(row)):
                 return False
             if req.method == "POST":
@@ -191,11 +196,14 @@ class Jobs:
 
         self._waiting.answer(req, resp, job_id, wait_s, look)
 
-    def _find(self, job_id: str) -> JobRow:
-        row = find_job(self._reader, JobId(job_id))
-        if row is None:
-            raise JobNotFound(f"no job has the id {job_id!r}")
-        return row
+    def _find(self, req: falcon.Request, job_id: str) -> JobRow:
+        return find_seen_job(self._reader, caller_of(req), job_id)
+
+    def _own(self, req: falcon.Request, job_id: str) -> JobId:
+        """The id of a job that the caller may change. Raises: JobNotFound; the Manager, if there is none."""
+        if caller_of(req).sees_only is not None:
+            self._find(req, job_id)
+        return JobId(job_id)
 
     def _listed(self, rows: tuple[JobRow, ...]) -> tuple[Job, ...]:
         """Jobs as responses; those that wait have the errors of their engines, read by one query for all."""

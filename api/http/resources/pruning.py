@@ -6,13 +6,16 @@ from typing import Final
 import falcon
 import msgspec
 
+from api.http.contract.caller import caller_of
 from api.http.contract.constraints import Id, check_line
 from api.http.contract.request_parsing import BodyReader, refuse_key
 from api.http.contract.responses import send
 from api.http.contract.search_query import SearchFilters, check_search, search_of
 from api.http.contract.validation_errors import ValidationErrors
+from api.http.resources.ownership import seen
 from api.port import BusPort
 from kernel.protocol.client import DeleteImages, ImagesPruned, PruneImages
+from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import Count, EngineId
 from kernel.protocol.values import MAX_DELETED, DurationS, Tag
 from kernel.views.images import ImageFilter, count_images, list_images
@@ -65,7 +68,9 @@ class Pruning:
         served in between."""
         refuse_key(req)
         wanted = self._body.read(req)
-        search = _search_of(wanted, self._now_ms())
+        search = seen(self._reader, caller_of(req), _search_of(wanted, self._now_ms()), wanted.key)
+        if search is None:
+            raise wrong_field("key", f"no API key has the id or name {wanted.key!r}")
         if search.is_search:
             send(resp, 200, self._prune_found(search, is_dry=wanted.dry_run))
             return

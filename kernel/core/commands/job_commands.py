@@ -159,6 +159,7 @@ def _accepted(world: World, engine: Engine, row: JobRow, spec: JobSpec) -> clien
         waits_for=awaited,
         error_code=None if awaited is None else trouble.error_code,
         error=None if awaited is None else trouble.error,
+        key_id=row.key_id,
     )
 
 
@@ -180,10 +181,12 @@ def edit(world: World, ask: client.EditJob, facts: Facts) -> client.SingleReply:
 
 
 def _names(world: World, engine: Engine, row: JobRow) -> dict[str, str]:
-    """The names of the job's engine, if it has one, and of its models."""
+    """The names of the job's engine, if it has one, of its models and its key."""
     names: dict[str, str] = {} if engine.row.name is None else {row.engine_id: engine.row.name}
     for model_id in row.models:
         names[model_id] = world.models[model_id].name
+    if row.key_id is not None:
+        names[row.key_id] = world.keys[row.key_id].name
     return names
 
 
@@ -214,5 +217,5 @@ def delete(world: World, ask: client.DeleteJob, facts: Facts) -> client.SingleRe
         raise JobUnfinished
     if facts.ended_job is None:
         raise JobNotFound
-    transitions.drop_job(world, ask.job_id)
+    transitions.drop_job(world, facts.ended_job)
     return client.Done()

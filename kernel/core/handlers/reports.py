@@ -202,8 +202,14 @@ def _progress(world: World, worker: Worker, slot: Slot, report: wire.Progress) -
         return
     left = max(report.steps - report.step, 0)
     eta_s = None if slot.seconds_per_step is None else round(left * slot.seconds_per_step, 3)
+    job = world.jobs.get(report.job_id)
     progress = client.JobProgress(
-        job_id=report.job_id, step=report.step, steps=report.steps, eta_s=eta_s, stage=report.stage
+        job_id=report.job_id,
+        step=report.step,
+        steps=report.steps,
+        eta_s=eta_s,
+        stage=report.stage,
+        key_id=None if job is None else job.row.key_id,
     )
     world.act(actions.Push(tuple(world.watchers), progress))
 

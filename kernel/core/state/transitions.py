@@ -16,16 +16,16 @@ from kernel.core.state.world import Engine, Job, World
 from kernel.protocol import client
 from kernel.protocol.api_keys import key_state
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, EngineState, GoneReason, JobState, ModelState
-from kernel.protocol.ids import EventSeq, ImageId, JobId, KeyId
+from kernel.protocol.ids import EventSeq, ImageId, KeyId
 from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 
-def change(world: World, kind: ChangeKind, subject: str, state: str) -> None:
-    """Number a change, record it, and push it to all watchers."""
+def change(world: World, kind: ChangeKind, subject: str, state: str, key_id: KeyId | None = None) -> None:
+    """Number a change, record it, and push it to all watchers. `key_id`: that of the job that it is about."""
     world.last_change = EventSeq(world.last_change + 1)
     at_ms = world.now.unix_ms
-    world.act(actions.RecordChange(ChangeRow(world.last_change, kind, subject, state, at_ms)))
+    world.act(actions.RecordChange(ChangeRow(world.last_change, kind, subject, state, at_ms, key_id)))
     if world.watchers:
         message = client.Changed(seq=world.last_change, kind=kind, id=subject, state=state, at_ms=at_ms)
         world.act(actions.Push(tuple(world.watchers), message))
@@ -116,7 +116,7 @@ def drop_engine(world: World, engine: Engine, *, keeps_images: bool = False) -> 
             move_job(world, job, job.row, JobState.CANCELLED)
         else:
             _forget_job(world, job)
-            change(world, ChangeKind.JOB, job_id, "deleted")
+            change(world, ChangeKind.JOB, job_id, "deleted", job.row.key_id)
     del world.engines[row.engine_id]
     if row.name is not None:
         del world.engine_names[row.name]
@@ -130,7 +130,7 @@ def add_job(world: World, row: JobRow, spec: JobSpec, blobs: tuple[BlobRow, ...]
     world.act(actions.AddJob(row, spec))
     for blob in blobs:
         world.act(actions.AddBlob(blob))
-    change(world, ChangeKind.JOB, row.job_id, row.status)
+    change(world, ChangeKind.JOB, row.job_id, row.status, row.key_id)
 
 
 def keep_job(world: World, job: Job) -> None:
@@ -185,7 +185,7 @@ def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
             expires_at_ms = world.now.unix_ms + int(world.limits.blobs_expire_after_s * 1000)
             world.act(actions.ExpireBlobs(row.job_id, expires_at_ms))
     world.act(actions.SaveJob(job.row))
-    change(world, ChangeKind.JOB, row.job_id, status)
+    change(world, ChangeKind.JOB, row.job_id, status, row.key_id)
 
 
 def count_running(world: World, row: JobRow, by: int) -> None:
@@ -215,13 +215,13 @@ def note_job(world: World, job: Job, row: JobRow) -> None:
     """Save changed columns of an open job without a change of state."""
     job.row = row
     world.act(actions.SaveJob(row))
-    change(world, ChangeKind.JOB, row.job_id, row.status)
+    change(world, ChangeKind.JOB, row.job_id, row.status, row.key_id)
 
 
-def drop_job(world: World, job_id: JobId) -> None:
+def drop_job(world: World, row: JobRow) -> None:
     """Delete an ended job with its images and blobs."""
-    world.act(actions.DropJob(job_id, world.now.unix_ms))
-    change(world, ChangeKind.JOB, job_id, "deleted")
+    world.act(actions.DropJob(row.job_id, world.now.unix_ms))
+    change(world, ChangeKind.JOB, row.job_id, "deleted", row.key_id)
 
 
 def add_image(world: World, row: ImageRow) -> None:

@@ -162,7 +162,10 @@ INSERT INTO idempotency (key, digest, reply, created_at_ms) VALUES (?, ?, ?, ?);
 UPDATE idempotency SET digest = x'';
 
 -- record_change: a numbered change
-INSERT INTO event (seq, kind, id, state, at_ms) VALUES (?, ?, ?, ?, ?);
+INSERT INTO event (seq, kind, id, state, at_ms, key_id)
+VALUES (?1, ?2, ?3, ?4, ?5, iif(?2 = 'image', (
+    SELECT job.key_id FROM image CROSS JOIN job USING (job_id) WHERE image.image_id = ?3
+), ?6));
 
 -- forget_replies: answers that nobody will ask for again
 DELETE FROM idempotency WHERE created_at_ms < ?;

@@ -1,11 +1,11 @@
 -- image: one image with its recipe
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 JOIN job ON job.job_id = image.job_id
 WHERE image.image_id = :image_id;
 
 -- images: a page of images with their recipes, newest first: along the primary key
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.image_id < :after
@@ -13,7 +13,7 @@ ORDER BY image.image_id DESC
 LIMIT :limit;
 
 -- images_kept: those of them that are there: along the index image_kept
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
@@ -23,12 +23,12 @@ LIMIT :limit;
 
 -- images_gone: those that are gone, along the index image_gone, and between them those whose time is over
 -- but which are not ended yet: of these there are never many, and they alone have to be sorted
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
 UNION ALL
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image INDEXED BY image_to_expire
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
@@ -37,13 +37,13 @@ ORDER BY image_id DESC
 LIMIT :limit;
 
 -- images_by_engine: a page of one engine's images, newest first: the two halves are merged
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
   AND image.engine_id = :engine_id
 UNION ALL
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
@@ -52,7 +52,7 @@ ORDER BY image_id DESC
 LIMIT :limit;
 
 -- images_by_engine_kept: those of them that are there: along the index image_kept_by_engine
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
@@ -62,13 +62,13 @@ ORDER BY image.image_id DESC
 LIMIT :limit;
 
 -- images_by_engine_gone: those of them that are gone; see images_gone
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
   AND image.engine_id = :engine_id
 UNION ALL
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image INDEXED BY image_to_expire
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
@@ -78,7 +78,7 @@ ORDER BY image_id DESC
 LIMIT :limit;
 
 -- images_by_job: a page of one job's images with their recipes, newest first; there are few of them
-SELECT image.*, job.spec
+SELECT image.*, job.spec, job.key_id
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE image.job_id = :job_id AND image.image_id < :after

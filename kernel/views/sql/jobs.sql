@@ -50,6 +50,37 @@ ORDER BY seq DESC LIMIT :limit;
 -- jobs_by_status: a page of the jobs in one state, newest first: along the index job_by_status
 SELECT * FROM job WHERE status = :status AND seq < :after ORDER BY seq DESC LIMIT :limit;
 
+-- jobs_by_key: a page of one key's jobs, newest first: along the index job_by_key, whose states are merged
+SELECT * FROM job WHERE key_id = :key_id AND status = 'waiting' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE key_id = :key_id AND status = 'processing' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE key_id = :key_id AND status = 'finished' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE key_id = :key_id AND status = 'failed' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE key_id = :key_id AND status = 'cancelled' AND seq < :after
+ORDER BY seq DESC LIMIT :limit;
+
+-- jobs_by_key_by_status: a page of one key's jobs in one state, newest first
+SELECT * FROM job WHERE key_id = :key_id AND status = :status AND seq < :after ORDER BY seq DESC LIMIT :limit;
+
+-- jobs_by_key_by_engine: a page of one key's jobs of one engine, newest first: along job_by_key_by_engine
+SELECT * FROM job WHERE key_id = :key_id AND engine_id = :engine_id AND status = 'waiting' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE key_id = :key_id AND engine_id = :engine_id AND status = 'processing' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE key_id = :key_id AND engine_id = :engine_id AND status = 'finished' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE key_id = :key_id AND engine_id = :engine_id AND status = 'failed' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE key_id = :key_id AND engine_id = :engine_id AND status = 'cancelled' AND seq < :after
+ORDER BY seq DESC LIMIT :limit;
+
+-- jobs_by_key_by_engine_by_status: a page of one key's jobs of one engine in one state, newest first
+SELECT * FROM job WHERE key_id = :key_id AND engine_id = :engine_id AND status = :status AND seq < :after
+ORDER BY seq DESC LIMIT :limit;
+
 -- pace: how long an engine's last jobs took, each without the time in which one before it was still made, in ms
 WITH last AS (
     SELECT started_at_ms, finished_at_ms FROM job

@@ -15,13 +15,15 @@ WHERE model_id < :after
 ORDER BY model_id DESC
 LIMIT :limit;
 
--- names: of models and of engines, also of deleted ones whose images were kept, by their ids
+-- names: of models, of API keys and of engines, also of deleted ones whose images were kept, by their ids
 SELECT model_id AS id, name FROM model WHERE model_id IN (SELECT value FROM json_each(:ids) AS wanted)
 UNION ALL
 SELECT engine_id, name FROM engine WHERE engine_id IN (SELECT value FROM json_each(:ids) AS wanted) AND name IS NOT NULL
 UNION ALL
 SELECT engine_id, name FROM former_engine
-WHERE engine_id IN (SELECT value FROM json_each(:ids) AS wanted) AND name IS NOT NULL;
+WHERE engine_id IN (SELECT value FROM json_each(:ids) AS wanted) AND name IS NOT NULL
+UNION ALL
+SELECT key_id, name FROM api_key WHERE key_id IN (SELECT value FROM json_each(:ids) AS wanted);
 
 -- models_named: a few of the models with a name: there are few models, so that this needs no index
 SELECT * FROM model WHERE name = :name ORDER BY model_id DESC LIMIT :limit;

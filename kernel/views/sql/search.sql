@@ -18,7 +18,7 @@ ORDER BY job.seq DESC
 LIMIT :limit;
 
 -- images_found: a page of the images that a search finds, newest first: the index has them in this order
-SELECT image.*, job.spec, found.rowid AS place
+SELECT image.*, job.spec, job.key_id, found.rowid AS place
 FROM image_search AS found
 CROSS JOIN image ON image.image_id = found.image_id
 CROSS JOIN job ON job.job_id = image.job_id
@@ -38,14 +38,14 @@ WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
 
 -- images_found_gone: those of them that are gone, and those whose time is over but which are not ended yet: see
 -- images_gone
-SELECT image.*, job.spec, found.rowid AS place
+SELECT image.*, job.spec, job.key_id, found.rowid AS place
 FROM image_search AS found
 CROSS JOIN image ON image.image_id = found.image_id
 CROSS JOIN job ON job.job_id = image.job_id
 WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
   AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
 UNION ALL
-SELECT image.*, job.spec, found.rowid AS place
+SELECT image.*, job.spec, job.key_id, found.rowid AS place
 FROM image INDEXED BY image_to_expire
 CROSS JOIN job ON job.job_id = image.job_id
 CROSS JOIN image_search AS found ON found.rowid = job.seq * 16384 + image.position

@@ -358,3 +358,16 @@ def _spec_with(seed: int) -> JobSpec:
 
 def _change(seq: int) -> ChangeRow:
     return ChangeRow(EventSeq(seq), ChangeKind.MODEL, "m", "ready", NOW_MS)
+
+
+def test_a_change_of_an_image_is_that_of_its_jobs_key(store: Store) -> None:
+    row = replace(WAITING_JOB, key_id=FULL_KEY.key_id)
+    changes = [
+        ChangeRow(EventSeq(1), ChangeKind.JOB, JOB, "waiting", NOW_MS, FULL_KEY.key_id),
+        ChangeRow(EventSeq(2), ChangeKind.IMAGE, IMAGE, "stored", NOW_MS),
+        ChangeRow(EventSeq(3), ChangeKind.IMAGE, "other", "stored", NOW_MS),
+        ChangeRow(EventSeq(4), ChangeKind.ENGINE, ENGINE, "ready", NOW_MS),
+    ]
+    saved(store, actions.AddJob(row, SPEC), actions.AddImage(FREE_IMAGE), *map(actions.RecordChange, changes))
+    found = [key_id for (key_id,) in store.connection.execute("SELECT key_id FROM event ORDER BY seq")]
+    assert found == [FULL_KEY.key_id, FULL_KEY.key_id, None, None]

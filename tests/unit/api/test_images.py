@@ -97,6 +97,7 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "tags": [],
         "favorite": False,
         "note": None,
+        "key_id": None,
         "names": {},
         "mime": "image/png",
         "size_bytes": len(FILE),

@@ -52,6 +52,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "inpaint_padding": None,
         "inpaint_fill": None,
         "type_pose": [],
+        "key_id": None,
         "names": {},
         "controls": [],
         "remove_background_models": [],

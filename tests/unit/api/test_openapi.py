@@ -159,7 +159,7 @@ def test_query_parameters_are_described_one_by_one(document: Any) -> None:
         "created_after",
         "created_before",
     }
-    assert set(parameters) == {"limit", "after", "order", "status", "engine_id"} | search
+    assert set(parameters) == {"limit", "after", "order", "status", "engine_id", "key"} | search
     assert parameters["limit"]["schema"]["maximum"] == 200
     assert parameters["status"]["schema"]["examples"][0] == "waiting"
 

@@ -5,6 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.core import actions
+from kernel.core.events import WatchAsked
 from kernel.protocol import client
 from kernel.protocol.api_keys import (
     ChangeKey,
@@ -19,7 +20,7 @@ from kernel.protocol.api_keys import (
 from kernel.protocol.enums import ChangeKind, KeyState, Role
 from kernel.protocol.ids import KeyId
 from tests.unit.core.samples import create_key, submit
-from tests.unit.core.story import Story
+from tests.unit.core.story import CORRELATION, PEER, Story, only
 
 DAY_S = 86_400.0
 
@@ -181,3 +182,30 @@ def test_a_key_that_is_not_valid_or_only_looks_on_submits_nothing(what: str, cod
     assert story.refusal(replace(submit(engine_id), key_id=key_id)).code == code
     assert not [a for a in story.ask_actions(replace(submit(engine_id), key_id=key_id))
                 if isinstance(a, actions.AddJob)]  # fmt: skip
+
+
+def test_changes_of_a_job_say_whose_it_is_from_its_beginning_to_its_deletion() -> None:
+    story = Story()
+    engine_id, _ = story.running_engine()
+    key_id = issued(story.ask(create_key())).key_id
+    before = len(story.database.changes)
+    reply = story.ask(replace(submit(engine_id), key_id=key_id))
+    assert isinstance(reply, client.JobAccepted)
+    assert (reply.key_id, reply.names[key_id]) == (key_id, "alice")
+    story.make(reply.job_id)
+    story.ask(client.DeleteJob(job_id=reply.job_id))
+    changes = [row for row in story.database.changes[before:] if row.kind is ChangeKind.JOB]
+    assert {row.key_id for row in changes} == {key_id}
+    assert [row.state for row in changes] == ["waiting", "processing", "finished", "deleted"]
+
+
+def test_progress_says_whose_the_job_is() -> None:
+    story = Story()
+    engine_id, _ = story.running_engine()
+    key_id = issued(story.ask(create_key())).key_id
+    reply = story.ask(replace(submit(engine_id), key_id=key_id))
+    assert isinstance(reply, client.JobAccepted)
+    story.tell(WatchAsked(PEER, CORRELATION))
+    (push,) = only(story.progress(reply.job_id, 3), actions.Push)
+    assert isinstance(push.message, client.JobProgress)
+    assert push.message.key_id == key_id

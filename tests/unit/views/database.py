@@ -156,10 +156,10 @@ class SampleDatabase:
             | values,
         )
 
-    def add_event(self, seq: int, kind: str, thing_id: str, state: str) -> None:
-        self._insert(
-            "event", {"seq": seq, "kind": kind, "id": thing_id, "state": state, "at_ms": 5_000 + seq}
-        )
+    def add_event(self, seq: int, kind: str, thing_id: str, state: str, key_id: str | None = None) -> None:
+        at_ms = 5_000 + seq
+        values = {"seq": seq, "kind": kind, "id": thing_id, "state": state, "at_ms": at_ms, "key_id": key_id}
+        self._insert("event", values)
 
     def set(self, table: str, key: str, thing_id: str, **values: Any) -> None:
         columns = ", ".join(f"{name} = :{name}" for name in values)

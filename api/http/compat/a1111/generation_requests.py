@@ -11,6 +11,7 @@ from api.http.compat.a1111.reading import LenientReader, strange_parameters
 from api.http.compat.a1111.requests import ImageToImage, TextToImage
 from api.http.compat.a1111.tasks import Client, client_of
 from api.http.compat.a1111.translation import Translation
+from api.http.contract.caller import caller_of
 from api.http.resources.job_reader import JobReader, JobSubmission
 
 Asked = TypeVar("Asked", TextToImage, ImageToImage)
@@ -62,4 +63,6 @@ class GenerationRequests(Generic[Asked]):
         units = Units()
         fields, files = self._translation.fields(asked, chosen, units, told)
         said = {**self._settings.fields(options, chosen), **fields}
-        return Request(caller, asked, self._body.of_fields(said, files, strict=True), told, units)
+        return Request(
+            caller, asked, self._body.of_fields(said, files, caller_of(req), strict=True), told, units
+        )

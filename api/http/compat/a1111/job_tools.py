@@ -174,7 +174,7 @@ class JobTools:
         self, req: falcon.Request, fields: Mapping[str, object], images: Mapping[InputKind, bytes]
     ) -> JobId:
         def read() -> tuple[JobSubmission, None]:
-            return self._tools.sending.body.of_fields(fields, images, strict=True), None
+            return self._tools.sending.body.of_fields(fields, images, caller_of(req), strict=True), None
 
         try:
             length, key_id = req.content_length or 0, caller_of(req).key_id

@@ -13,6 +13,7 @@ from api.http.compat.openai.request_fields import NO_EFFECT, Background, OpenAiF
 from api.http.compat.openai.retries import digest_of
 from api.http.compat.openai.targets import find_target, refused, size_like, usual_size
 from api.http.compat.openai.translation import Said, Translated, translated
+from api.http.contract.caller import caller_of
 from api.http.contract.field_aliases import our_name
 from api.http.contract.job_input import BLOB_FIELDS, JobInput
 from api.http.contract.request_parsing import BodyReader, find_nothing, media_type_of
@@ -87,7 +88,7 @@ class ImageRequests:
         target = self._choose(made, targets)
         self._choose_remover(made)
         try:
-            submission = self._body.of_fields(made.job, made.files, strict=said.is_strict)
+            submission = self._body.of_fields(made.job, made.files, caller_of(req), strict=said.is_strict)
         except SpoonError as error:
             raise made.in_their_words(error) from error
         files = [(name, data) for name, found in sorted(said.files.items()) for data in found]

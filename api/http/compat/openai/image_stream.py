@@ -9,6 +9,7 @@ import msgspec
 from api.http.compat.image_files import ImageFiles
 from api.http.compat.job_end import error_of
 from api.http.compat.openai.answers import OpenAiImageEvent, OpenAiUsage, shown, size_of
+from api.http.contract.caller import caller_of
 from api.http.contract.openai_errors import OpenAiRefusal, openai_error, openai_status
 from api.http.contract.problems import status_of
 from api.http.framework import sse
@@ -59,10 +60,12 @@ class ImageStreams:
         Raises: TooManyStreams.
         """
         ids, sees_previews = (row.job_id, *row.image_ids), partial_images > 0
-        leave = sse.take_place(self._slots, req)
+        leave, caller = sse.take_place(self._slots, req), caller_of(req)
         return sse.Stream(
             lambda ear: self._frames(row.job_id, prefix, partial_images, warnings, ear),
-            lambda ring: self._hub.subscribe(ids, ring, sees_progress=False, sees_previews=sees_previews),
+            lambda ring: self._hub.subscribe(
+                ids, ring, sees_progress=False, sees_previews=sees_previews, subscriber=caller
+            ),
             leave,
             pool=Pool.ASK,  # it claims downloads
         )

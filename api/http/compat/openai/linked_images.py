@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from api.http.compat.openai.signed_links import SignedLinks
+from api.http.contract.caller import ANYBODY, CALLER
 from api.http.contract.request_parsing import QueryReader
 from api.http.resources.download import Download
 
@@ -35,4 +36,5 @@ class LinkedImages:
         """As a download. Raises: BadSignature, LinkExpired; as Download.show."""
         query = self._query.read(req)
         self._links.check(image_id, query.expires, query.signature, self._now_ms())
+        req.env[CALLER] = ANYBODY  # the link is the permission
         self._download.show(req, resp, image_id)
