@@ -85,9 +85,9 @@ class BodyReader(Generic[Input]):
         _check_all(found, self._check)
         return found
 
-    def _read_strictly(self, body: bytes) -> object:
+    def _read_strictly(self, body: bytes) -> None:
         try:
-            return strict_json(body)
+            strict_json(body)
         except (ValueError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
 
@@ -96,7 +96,11 @@ class BodyReader(Generic[Input]):
 
         Raises: Malformed; InvalidField, if it is not an object.
         """
-        raw = _without_nulls(_described(self._kind), self._read_strictly(body))
+        self._read_strictly(body)  # which cuts the texts of images
+        try:
+            raw = _without_nulls(_described(self._kind), msgspec.json.decode(body))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(f"invalid JSON: {error}") from error
         if not isinstance(raw, dict):
             raise wrong_field("$", "the body must be a JSON object")
         return raw

@@ -1,6 +1,7 @@
 """Jobs like the job of an image, and failed jobs again: every value stays, but for what the client says."""
 
 import hashlib
+import random
 from io import BytesIO
 from typing import Any
 
@@ -163,6 +164,21 @@ def test_values_that_belong_to_a_replaced_one_go_with_it(stage: Stage) -> None:
 def test_a_picture_that_comes_along_replaces_the_stored_one(stage: Stage) -> None:
     ask_of(stage, {"like": "r3", "mask_image_blob": PNG_TEXT})
     assert stage.bus.blobs[-1] == (PNG, PNG, JPEG)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"like": "r3"}, {"prompt": "a cat", "scheduler": "Euler a"}, {"prompt": "a cat", "steps": None}],
+    ids=["like", "other spelling", "null"],
+)
+def test_a_large_image_in_json_stays_whole_however_its_body_is_read(
+    stage: Stage, said: dict[str, object]
+) -> None:
+    out = BytesIO()
+    Image.frombytes("RGB", (640, 640), random.Random(7).randbytes(640 * 640 * 3)).save(out, "png")
+    whole = {"engine": "north"} if "like" not in said else {}
+    ask_of(stage, {**whole, **said, "reference_image_blob": as_text(out.getvalue())})
+    assert stage.bus.blobs[-1][0] == out.getvalue()
 
 
 def test_a_form_may_name_an_image_too(stage: Stage) -> None:
