@@ -88,6 +88,7 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
         _check_open(settings.server, app.access.keys)
         bodies = BodyTerms(upload_limits(settings), app.access)
         server = HttpServer(app, settings.server, bodies, lambda: bus.is_silent, app.deferral)
+        server.report_to(app.observe)
         collect_seldom()
         _run(server, hub, settings.bus_folder / API_URL_FILE)
     finally:

@@ -24,11 +24,15 @@ from api.http.framework.connection_limits import ADDRESS_SHARE
 from api.http.framework.deferral import Deferral
 from api.http.framework.documents import Documents
 from api.http.framework.guard import Guard
+from api.http.framework.listener import Observe
 from api.http.framework.memory_limiter import MemoryLimiter
 from api.http.framework.openapi import openapi
 from api.http.framework.route import add_routes
 from api.http.framework.thread_pools import waits_of
 from api.http.framework.uploads import upload_limits
+from api.http.metrics.job_metrics import JobMetrics
+from api.http.metrics.manager_metrics import ManagerMetrics
+from api.http.metrics.page import ApiMetrics, Metrics
 from api.http.resources.download import Download
 from api.http.resources.engines import Engines
 from api.http.resources.events import Events
@@ -41,7 +45,6 @@ from api.http.resources.job_origin import Origins
 from api.http.resources.job_reader import JobReader
 from api.http.resources.jobs import Jobs
 from api.http.resources.keys import Keys
-from api.http.resources.metrics import Figures, Metrics
 from api.http.resources.model_folders import ModelFolders
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruning
@@ -69,6 +72,7 @@ class App(falcon.App[falcon.Request, falcon.Response]):
 
     deferral: Deferral
     access: Access
+    observe: Observe
 
 
 def make_app(
@@ -89,6 +93,7 @@ def make_app(
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)
     resources = _resources(settings, bus, reader, hub, now_ms, access)
+    app.observe = resources.metrics.observe
     table = routes(resources)
     resources.documents.publish(lambda: msgspec.json.encode(openapi(table, ROLES)))
     add_routes(app, table, access, ROLES)
@@ -125,7 +130,7 @@ def _resources(
         download=download,
         system=System(bus, reader, server),
         events=Events(reader, hub, streams),
-        metrics=Metrics(Figures(bus, reader, streams, waits)),
+        metrics=Metrics(JobMetrics(reader), ManagerMetrics(bus), ApiMetrics(bus, streams, waits)),
         documents=Documents(),
         keys=Keys(bus, reader, now_ms),
         session=SessionResource(access),

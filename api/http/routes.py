@@ -22,6 +22,7 @@ from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
 from api.http.framework.documents import Documents
 from api.http.framework.openapi import ASKING, NOT_ADMITTED
 from api.http.framework.route import Route
+from api.http.metrics.page import Metrics
 from api.http.resources import infotext, model_upload, session, system
 from api.http.resources import model_folders as folders
 from api.http.resources.download import Download
@@ -32,7 +33,6 @@ from api.http.resources.images import Images
 from api.http.resources.job_events import JOB_EVENTS, JobEvents
 from api.http.resources.jobs import Jobs
 from api.http.resources.keys import Keys
-from api.http.resources.metrics import Metrics
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruned, PruneInput, Pruning
 from api.http.resources.queue import Queue, QueueState

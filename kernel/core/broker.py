@@ -10,7 +10,7 @@ out the actions (saves first, in one transaction, then the effects) and comes ba
 
 from typing import assert_never
 
-from kernel.core import actions
+from kernel.core import actions, status_report
 from kernel.core.actions import Action
 from kernel.core.admission import reconcile
 from kernel.core.commands import dispatch, submissions
@@ -40,12 +40,10 @@ from kernel.core.events import (
 )
 from kernel.core.handlers import deadlines, manager_lifecycle, reports, worker_exit
 from kernel.core.images import housekeeping, storing
-from kernel.core.lifecycle import api_process
 from kernel.core.models import fetching, missing_files
 from kernel.core.ports import IdSource, Limits
 from kernel.core.state.world import World
 from kernel.protocol import client
-from kernel.protocol.status import Status
 
 
 class Broker:
@@ -117,7 +115,7 @@ class Broker:
             case WatchAsked():
                 _watch(world, event)
             case StatusAsked():
-                world.act(actions.Reply(event.peer, event.correlation, _status(world, event)))
+                world.act(actions.Reply(event.peer, event.correlation, status_report.status(world, event)))
             case PeerLost(peer):
                 world.watchers.pop(peer, None)
             case DiskSwept():
@@ -167,22 +165,3 @@ def _watch(world: World, event: WatchAsked) -> None:
     else:
         world.watchers.pop(event.peer, None)
     world.act(actions.Reply(event.peer, event.correlation, client.Watching(seq=world.last_change)))
-
-
-def _status(world: World, event: StatusAsked) -> Status:
-    return Status(
-        version=event.version,
-        pid=event.pid,
-        phase=world.phase,
-        uptime_s=round(world.now.mono_s - world.started_s, 3),
-        jobs_waiting=world.waiting,
-        jobs_processing=world.processing,
-        engines_running=sum(e.is_running for e in world.engines.values()),
-        is_disk_low=world.is_disk_blocked,
-        is_models_disk_low=world.is_models_disk_low,
-        devices=event.devices,
-        api=api_process.life(world),
-        standbys=event.standbys,
-        internal_errors=event.internal_errors,
-        last_internal_error=event.last_internal_error,
-    )

@@ -3,6 +3,7 @@
 import msgspec
 
 from kernel.protocol.enums import Phase
+from kernel.protocol.ids import EngineId
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -12,6 +13,26 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     total_bytes: int
     free_bytes: int
+    promised_bytes: int = 0
+    """To workers, for their weights and their largest batch."""
+
+
+class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine does at this moment."""
+
+    engine_id: EngineId
+    name: str
+    """Its id, if it has none."""
+    workers: int
+    """That load or are ready."""
+    batch: int
+    """Jobs that its workers step together now."""
+    max_batch: int
+    """The most that they could."""
+    step_s: float | None
+    """The median time of the last steps; None: none was measured since it was started."""
+    workers_lost: int
+    """Workers that ended without being asked to, since the Manager's start."""
 
 
 class ApiLife(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,3 +63,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Processes that have imported an engine's libraries and wait for a ticket."""
     internal_errors: int = 0
     last_internal_error: str | None = None
+    engines: tuple[EngineFigures, ...] = ()

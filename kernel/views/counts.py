@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kernel.views.reader import Reader
-from kernel.views.rows import GroupCount, QueueCount, Total
+from kernel.views.rows import DurationBound, GroupCount, OpenJobs, QueueCount, Tally, Total
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,26 @@ def count_all(reader: Reader) -> Counts:
 def count_queue(reader: Reader) -> QueueCount:
     """The open jobs of all engines."""
     return reader.one("count_queue", QueueCount, {}) or QueueCount(0, 0, None)
+
+
+def open_jobs_of_engines(reader: Reader) -> list[OpenJobs]:
+    """The open jobs of each engine, also of those without any."""
+    return reader.all("count_engine_jobs", OpenJobs, {})
+
+
+def open_jobs_of_keys(reader: Reader) -> list[OpenJobs]:
+    """The open jobs of each API key that is not revoked."""
+    return reader.all("count_key_jobs", OpenJobs, {})
+
+
+def tallies(reader: Reader) -> list[Tally]:
+    """What has happened to the jobs and images of the engines that there are."""
+    return reader.all("tallies", Tally, {})
+
+
+def duration_bounds_ms(reader: Reader) -> tuple[int, ...]:
+    """The bounds by which durations are counted, ascending; the last is above every duration."""
+    return tuple(bound.ms for bound in reader.all("duration_bounds", DurationBound, {}))
 
 
 def _by_state(reader: Reader, query: str) -> dict[str, int]:

@@ -124,6 +124,36 @@ class GroupCount:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenJobs:
+    """The open jobs of an engine, or of an API key."""
+
+    name: str
+    waiting: int
+    processing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often something has happened to an engine's jobs or images."""
+
+    engine: str
+    what: str
+    """`wait`; `finished`, `failed` and `cancelled` for the time of running; `image`, `download`."""
+    bound_ms: int
+    """Of durations: they do not exceed it, but the next smaller bound."""
+    count: int
+    total: int
+    """Milliseconds; of images, pixels; of downloads, bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurationBound:
+    """An upper bound by which durations are counted."""
+
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueueCount:
     """The open jobs of all engines, and since when all queues are paused."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
 from waitress.adjustments import Adjustments
 from waitress.channel import ClientDisconnected, HTTPChannel
 
@@ -22,7 +23,7 @@ from api.http.framework.deferral import (
     Wait,
 )
 from api.http.framework.request_parser import Parser
-from api.http.framework.response_tasks import AnswerTask, ProblemTask
+from api.http.framework.response_tasks import AnswerTask, ProblemTask, Served
 from api.http.framework.thread_pools import Pool, pool_of
 from api.session import Outcome
 from kernel.protocol.errors import SpoonError
@@ -70,6 +71,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """Bytes sent in this turn."""
         self._held: list[bytes] | None = None
         """Output that leaves in one piece; None: output leaves at once."""
+        self.began_s = 0.0
+        """When its request was whole, by the performance counter."""
         self._begun: Environment | None = None
         """The environment of a request that was parked."""
         self._outcome: Outcome | None = None
@@ -285,6 +288,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         short = ShortRequest(request.command, request.path, request.query, request.headers, body)
         is_begun: bool = self.server.deferral.begin(short, self._go_on)
         return is_begun
+
+    def served(self, one: Served) -> None:
+        """Have a response counted."""
+        self.server.observe(msgspec.structs.replace(one, seconds=time.perf_counter() - self.began_s))
 
     def take_begun(self) -> Environment | None:
         """The environment in which its request has begun, once; None, if it has not."""

@@ -26,6 +26,8 @@ OUTCOME: Final = "spoon.outcome"
 """The key in a request's environment for the Manager's reply that has come already."""
 RESUMED: Final = "spoon.resumed"
 """The key for what answers a request that was parked: a function of the response."""
+ROUTE: Final = "spoon.route"
+"""The key for the template of the route that serves a request."""
 MAX_BYTES: Final = IN_MEMORY_BYTES
 """The longest body that the thread of the sockets parses."""
 

@@ -29,6 +29,7 @@ from api.http.framework.channels import Channel
 from api.http.framework.connection_limits import Capacity, Crowd, Deadlines, due_at, origin_of, whom_to_shed
 from api.http.framework.deferral import Deferral, NoDeferral
 from api.http.framework.loop import Sockets
+from api.http.framework.response_tasks import Served
 from api.http.framework.threads import Threads
 from kernel.process.log import line
 
@@ -43,6 +44,8 @@ LOOK_EVERY_S: Final = 1.0
 """How often connections with short deadlines, or that wait for a thread, are checked."""
 LOOK_AT_LEAST_EVERY_S: Final = 5.0
 TELL_EVERY_S: Final = 10.0
+
+Observe = Callable[[Served], None]
 
 _log: Final = logging.getLogger("spoon.api.http")
 
@@ -82,6 +85,8 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         bounds: tuple[Capacity, Deadlines],
         deferral: Deferral | None = None,
     ) -> None:
+        self.observe: Observe = lambda served: None
+        """Called by any thread with each response."""
         self.deferral = deferral or NoDeferral()
         self.crowd = Crowd()
         self.threads = threads
@@ -157,6 +162,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
 
     def add_task(self, task: Channel) -> None:
         """Have the request of a connection answered."""
+        task.began_s = time.perf_counter()
         if not task.begin():
             self.threads.add_task(task)
 

@@ -7,13 +7,14 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import build_http_date
 
 from api.http.contract.errors import Malformed, TooLarge
 from api.http.contract.problems import document_of, headers_of
-from api.http.framework.deferral import OUTCOME, Environment, Streaming
+from api.http.framework.deferral import OUTCOME, RESUMED, ROUTE, Environment, Streaming
 from api.http.framework.request_parser import Parser, Refusal
 from api.session import Outcome
 from kernel.protocol.errors import SpoonError
@@ -53,6 +54,19 @@ _OF_THE_SERVER: Final = frozenset({"connection", "date", "server", "transfer-enc
 """If a response has one of these headers, waitress builds the head."""
 
 
+class Served(msgspec.Struct, frozen=True):
+    """A request that was responded to."""
+
+    method: str
+    route: str | None
+    """The template of its path; None: no route serves it."""
+    status: int
+    kind: str = "plain"
+    """`wait`: it was parked meanwhile; `stream`: its response goes on."""
+    seconds: float = 0.0
+    """From the whole request until the response was handed to the socket."""
+
+
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
     """A problem document for a request that is refused before the application sees it."""
 
@@ -67,6 +81,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.channel.is_refused = True
         self.content_length = len(document.body)
         self.write(document.body)
+        self.channel.served(Served(self.request.command or "", None, error.code))
 
 
 class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
@@ -88,6 +103,7 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
     start_time: float
 
     _outcome: Outcome | None = None
+    _made: Environment | None = None
 
     def execute(self) -> None:
         self._outcome = self.channel.take_outcome()
@@ -99,6 +115,7 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
         self.status, self.response_headers = answer.status, list(answer.headers)
         self.content_length = len(answer.body)
         self.write(answer.body)
+        self._note(self.request.path.rstrip("/"))
 
     def _execute(self) -> None:
         """Call the application. The task of a stream stays with the connection."""
@@ -106,12 +123,24 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
             super().execute()
         except Streaming as streaming:
             self.channel.stream(self, streaming.stream)
+            self._note(self._route(), "stream")
             raise
+        self._note(self._route(), "wait" if RESUMED in self.get_environment() else "plain")
+
+    def _route(self) -> str | None:
+        """The template of the route that has served the request; None, if none has."""
+        route = self.get_environment().get(ROUTE)
+        return route if isinstance(route, str) else None
+
+    def _note(self, route: str | None, kind: str = "plain") -> None:
+        self.channel.served(Served(self.request.command.upper(), route, int(self.status[:3]), kind))
 
     def get_environment(self) -> Environment:
         """The environment of the request."""
-        made = self.channel.take_begun() or self._environment()
-        return made if self._outcome is None else {**made, OUTCOME: self._outcome}
+        if self._made is None:
+            made = self.channel.take_begun() or self._environment()
+            self._made = made if self._outcome is None else {**made, OUTCOME: self._outcome}
+        return self._made
 
     def _environment(self) -> Environment:
         request, channel = self.request, self.channel

@@ -9,7 +9,7 @@ import msgspec
 
 from api.http.contract.request_parsing import NoInput, QueryReader, refuse_body
 from api.http.framework.access import Access
-from api.http.framework.deferral import RESUMED
+from api.http.framework.deferral import RESUMED, ROUTE
 from api.http.framework.request_head import SLASH
 from kernel.protocol.enums import Role
 from kernel.protocol.errors import SpoonError
@@ -87,13 +87,23 @@ def add_routes(
     paths: dict[str, dict[str, Responder]] = {}
     for route in table:
         responders = paths.setdefault(route.path, {})
-        run = _admitting(access, roles.get(route.id, Role.ADMIN), _refusing(route, no_query))
+        run = _noting(route, _admitting(access, roles.get(route.id, Role.ADMIN), _refusing(route, no_query)))
         responders[f"on_{route.method.lower()}"] = run
         if route.method == "GET":
             responders["on_head"] = run
     for path, responders in paths.items():
         methods = {name: staticmethod(responder) for name, responder in responders.items()}
         app.add_route(path, type("Path", (), methods)())
+
+
+def _noting(route: Route, run: Responder) -> Responder:
+    """The responder, after a note of the route, by which requests are counted."""
+
+    def note(req: falcon.Request, resp: falcon.Response, **variables: str) -> None:
+        req.env[ROUTE] = route.path
+        run(req, resp, **variables)
+
+    return note
 
 
 def _admitting(access: Access, least: Role | None, run: Responder) -> Responder:

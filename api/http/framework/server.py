@@ -18,7 +18,7 @@ from api.http.framework.channels import channel_class
 from api.http.framework.connection_limits import Capacity, Deadlines, capacity_for
 from api.http.framework.deferral import Deferral
 from api.http.framework.guard import Guard
-from api.http.framework.listener import Listener
+from api.http.framework.listener import Listener, Observe
 from api.http.framework.thread_pools import shares_of, waits_of
 from api.http.framework.threads import Threads
 from conf.settings import Server
@@ -72,6 +72,10 @@ class HttpServer:
         self._intake = _intake(settings, bodies)
         self._server.channel_class = channel_class(self._intake)
         self._is_stopping = False
+
+    def report_to(self, observe: Observe) -> None:
+        """Have each response reported, by any thread."""
+        self._server.observe = observe
 
     def run(self) -> None:
         """Serve until `stop` is called."""

@@ -14,7 +14,7 @@ from api.http.framework.uploads import UPLOAD_PATH
 from conf.settings import Server
 
 LIVE_PATH: Final = "/v1/health/live"
-PROBE_PATHS: Final = frozenset({"/v1/health/ready", "/v1/devices", "/sdapi/v1/memory"})
+PROBE_PATHS: Final = frozenset({"/v1/health/ready", "/v1/devices", "/sdapi/v1/memory", "/metrics"})
 DOWNLOADS: Final = ("/download", "/content")
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 QUICK_THREADS: Final = 2

@@ -56,8 +56,13 @@ def free_bytes(world: World, device: str) -> int:
 def spare_bytes(world: World, device: str) -> int:
     """As `free_bytes`, but negative where other programs have taken memory that was already promised."""
     fact = world.devices[device]
-    promised = sum(_counted(world, fact, worker) for worker in _residents(world, device))
-    return _pool_bytes(world, fact) - promised - world.limits.keep_free_bytes
+    return _pool_bytes(world, fact) - promised_bytes(world, device) - world.limits.keep_free_bytes
+
+
+def promised_bytes(world: World, device: str) -> int:
+    """Bytes of a device that are promised to workers."""
+    fact = world.devices[device]
+    return sum(_counted(world, fact, worker) for worker in _residents(world, device))
 
 
 def free_slots(world: World) -> int:

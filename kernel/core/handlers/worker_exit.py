@@ -34,6 +34,7 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
     was_idle = not worker.slots
     is_asked_for = worker.state is WorkerState.DRAINING and was_idle and not worker.has_quit
     is_crash = worker.is_to_blame and not is_asked_for
+    state = worker.state
     workers.forget(world, worker)
     if worker.is_scanning:
         scanning.lost(world, worker, reason, is_crash=is_crash)
@@ -43,6 +44,7 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
         return
     engine = world.engines[worker.engine_id]
     del engine.workers[worker.worker_id]
+    engine.workers_lost += state is not WorkerState.DRAINING
     for job in held:
         if is_crash and world.phase is Phase.RUNNING:
             jobs.count_crash(world, job, reason)

@@ -138,6 +138,8 @@ class Engine:
     """
     idle_since_s: float | None = None
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=31))
+    workers_lost: int = 0
+    """Workers that ended without being asked to, since the start."""
     needs: dict[tuple[str, MemoryPlan], tuple[int, ...]] = field(default_factory=dict)
     """Need in bytes for 1, 2, ... images together, by kind of device and plan; computed once."""
 

@@ -11,7 +11,7 @@ import pytest
 from waitress.adjustments import Adjustments
 
 from api.http.framework.bodies import Budget
-from api.http.framework.body_intake import BodyIntake
+from api.http.framework.body_intake import BodyIntake, BodyTerms
 from api.http.framework.channels import channel_class
 from api.http.framework.connection_limits import Capacity, Deadlines
 from api.http.framework.guard import Guard
@@ -47,7 +47,7 @@ class Sick(socket.socket):
 def listening(sick: Sick) -> Iterator[Listener]:
     threads = Threads(shares_of(Server()), lambda: False)
     made = Listener(None, sick, threads, Adjustments(sockets=[sick]), (Capacity(16, 16), Deadlines()))
-    made.channel_class = channel_class(BodyIntake(Guard("127.0.0.1", ()), 1_024, Budget(0, 0), None))
+    made.channel_class = channel_class(BodyIntake(Guard("127.0.0.1", ()), 1_024, Budget(0, 0), BodyTerms()))
     try:
         yield made
     finally:

@@ -17,6 +17,7 @@ from kernel.shell.store import Store, check_sqlite_version, migrations
 from kernel.views.images import PLACES, ImageFilter, list_images
 from kernel.views.jobs import JobFilter, list_jobs
 from kernel.views.reader import Reader
+from tests.architecture.source_files import ROOT
 from tests.integration.kernel.rows import BARE_ENGINE, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved, seen_by_others
 
@@ -51,6 +52,8 @@ def described(connection: apsw.Connection) -> str:
 
 def test_every_step_is_numbered_without_a_gap() -> None:
     assert list(migrations()) == list(range(1, len(migrations()) + 1))
+    files = list((ROOT / "kernel/shell/migrations").glob("*.sql"))
+    assert len(files) == len(migrations()), "two have the same number"
 
 
 def test_a_database_of_every_older_schema_becomes_the_present_one(database: Path, tmp_path: Path) -> None:

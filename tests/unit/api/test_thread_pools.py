@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.http.framework.thread_pools import ASKING, HEAVY_BYTES, Pool, Pools, pool_of, shares_of
+from api.http.framework.thread_pools import ASKING, HEAVY_BYTES, PROBE_PATHS, Pool, Pools, pool_of, shares_of
 from conf.settings import Server
 from tests.unit.api.stage import Stage
 
@@ -37,7 +37,7 @@ def test_every_route_that_asks_the_manager_is_in_a_pool_for_that(stage: Stage) -
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             pool = pool_of(method.upper(), path, 0)
-            asks = {"429", "502"} <= operation["responses"].keys() or path == "/v1/health/ready"
+            asks = {"429", "502"} <= operation["responses"].keys() or path in PROBE_PATHS
             assert asks == (pool in ASKING | {Pool.PROBE, Pool.UPLOAD}), path
 
 

@@ -9,7 +9,7 @@ from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.enums import JobState, Phase
-from kernel.protocol.status import Status
+from kernel.protocol.status import EngineFigures, Status
 from tests.unit.core.samples import register, spec, submit
 from tests.unit.core.story import CORRELATION, PEER, Story, only
 
@@ -163,7 +163,32 @@ def test_status_says_what_there_is():
         engines_running=1,
         is_disk_low=True,
         devices=(),
+        engines=(
+            EngineFigures(
+                engine_id=engine_id,
+                name=engine_id,
+                workers=1,
+                batch=1,
+                max_batch=1,
+                step_s=None,
+                workers_lost=0,
+            ),
+        ),
     )
+
+
+def test_status_counts_the_workers_that_an_engine_has_lost_and_times_its_steps():
+    story = Story()
+    engine_id, worker_id = story.running_engine()
+    job_id = story.submit(engine_id)
+    for step in range(4):
+        story.wait(0.5)
+        story.progress(job_id, step)
+    (reply,) = story.tell(StatusAsked(PEER, CORRELATION, version="1.2", pid=7))
+    assert reply.message.engines[0].step_s == 0.5
+    story.exits(worker_id)
+    (reply,) = story.tell(StatusAsked(PEER, CORRELATION, version="1.2", pid=7))
+    assert reply.message.engines[0].workers_lost == 1
 
 
 def test_limits_hold_for_what_the_engine_adds_too():

@@ -27,6 +27,8 @@ PRUNING: Final = (
 STORE: Final = {name: load_queries("kernel.shell", "store.sql")[name] for name in PRUNING}
 FEW: Final = (
     "api_key",
+    "duration_bound",
+    "tally",
     "CONSTANT ROW",
     "wanted VIRTUAL TABLE",
     "tag VIRTUAL TABLE",

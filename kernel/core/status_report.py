@@ -1,0 +1,53 @@
+"""The answer to GetStatus: what the Manager is doing at this moment."""
+
+from collections.abc import Iterator
+from statistics import median
+
+from msgspec.structs import replace
+
+from kernel.core.admission import memory_ledger
+from kernel.core.events import StatusAsked
+from kernel.core.lifecycle import api_process
+from kernel.core.state.world import Engine, World
+from kernel.protocol.status import DeviceStatus, EngineFigures, Status
+
+
+def status(world: World, event: StatusAsked) -> Status:
+    """The status, with what the shell knows of the process and its devices."""
+    return Status(
+        version=event.version,
+        pid=event.pid,
+        phase=world.phase,
+        uptime_s=round(world.now.mono_s - world.started_s, 3),
+        jobs_waiting=world.waiting,
+        jobs_processing=world.processing,
+        engines_running=sum(e.is_running for e in world.engines.values()),
+        is_disk_low=world.is_disk_blocked,
+        is_models_disk_low=world.is_models_disk_low,
+        devices=tuple(_devices(world, event.devices)),
+        api=api_process.life(world),
+        standbys=event.standbys,
+        internal_errors=event.internal_errors,
+        last_internal_error=event.last_internal_error,
+        engines=tuple(map(_figures_of, world.engines.values())),
+    )
+
+
+def _devices(world: World, measured: tuple[DeviceStatus, ...]) -> Iterator[DeviceStatus]:
+    for one in measured:
+        is_known = one.device in world.devices
+        promised = memory_ledger.promised_bytes(world, one.device) if is_known else 0
+        yield replace(one, promised_bytes=promised)
+
+
+def _figures_of(engine: Engine) -> EngineFigures:
+    workers = list(engine.live_workers)
+    return EngineFigures(
+        engine_id=engine.row.engine_id,
+        name=engine.row.name or engine.row.engine_id,
+        workers=len(workers),
+        batch=sum(min(len(worker.slots), worker.capacity) for worker in workers),
+        max_batch=sum(worker.capacity for worker in workers),
+        step_s=round(median(engine.step_seconds), 6) if engine.step_seconds else None,
+        workers_lost=engine.workers_lost,
+    )
