@@ -4,9 +4,10 @@ All distributions of an environment share one folder. If another one also has a 
 `api`, `conf` or `engine_worker`, its files replace ours without a word.
 """
 
+import csv
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -36,11 +37,13 @@ def own_files(path: Sequence[str] | None = None) -> CheckResult:
     ours = next((one for one in everything if one.name == _NAME), None)
     if ours is None or _is_editable(ours):
         return _fine("those of a checkout")
-    if ours.files is None:
+    record = ours.read_text("RECORD")
+    if record is None:
         return _fine("its installer has left no list of them")
-    faults = {str(file): fault for file in ours.files if (fault := _fault(ours, file))}
+    listed = list(_listed(record))
+    faults = {str(file): fault for file in listed if (fault := _fault(ours, file))}
     if not faults:
-        return _fine(f"{len(ours.files)}, as they were installed")
+        return _fine(f"{len(listed)}, as they were installed")
     rivals = {str(file): one for one in everything if one is not ours for file in one.files or ()}
     owners = {name: rivals[name] for name in faults if name in rivals}
     return CheckResult(
@@ -58,6 +61,14 @@ def _fine(found: str) -> CheckResult:
 def _is_editable(ours: metadata.Distribution) -> bool:
     text = ours.read_text("direct_url.json") or "{}"
     return msgspec.json.decode(text, type=analyzed(_Origin)).dir_info.get("editable", False)
+
+
+def _listed(record: str) -> Iterator[metadata.PackagePath]:
+    """The files of a RECORD. From Python 3.13 on `Distribution.files` leaves out those that are missing."""
+    for name, digest, _ in csv.reader(record.splitlines()):
+        file = metadata.PackagePath(name)
+        file.hash = metadata.FileHash(digest) if digest else None
+        yield file
 
 
 def _fault(ours: metadata.Distribution, file: metadata.PackagePath) -> str | None:
