@@ -20,7 +20,7 @@ from api.http.contract import model_types as model
 from api.http.contract.constraints import WaitQuery
 from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
 from api.http.framework.documents import Documents
-from api.http.framework.openapi import ASKING, NOT_ADMITTED
+from api.http.framework.openapi import ASKING, NOT_ADMITTED, QUEUE_LIMITS
 from api.http.framework.route import Route
 from api.http.metrics.page import Metrics
 from api.http.resources import infotext, model_upload, session, system
@@ -93,7 +93,7 @@ NO_IMAGES = (
 )
 OPENAI = (
     *(*NO_ENGINE, *NO_JOB, *NO_IMAGE, *NO_START, *NO_WAIT, *NO_IMAGES, e.ModelNotFound, http.InputGone),
-    *(http.TooManyStreams, e.EmptyMask, e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull),
+    *(http.TooManyStreams, e.EmptyMask, e.NotInstalled, e.NotSupported, e.KeyReused, *QUEUE_LIMITS),
     e.DiskFull,
 )
 
@@ -177,7 +177,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {202: job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
               job_input.JobCreateQuery,
               (*NO_ENGINE, *NO_JOB, *NO_IMAGE, *NO_START, *NO_WAIT, http.InputGone, e.EmptyMask,
-               e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull),
+               e.NotInstalled, e.NotSupported, e.KeyReused, *QUEUE_LIMITS, e.DiskFull),
               KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
         Route("list_jobs", "GET", "/v1/jobs", r.jobs.list,
               "List jobs", {200: job.JobPage}, query=job.JobListQuery),
@@ -192,7 +192,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("retry_job", "POST", f"{one_job}/retry", r.jobs.retry, "Submit a failed or canceled job again",
               {202: job.Job, 200: job.Job}, None, WaitQuery,
               (*NO_JOB, *NO_ENGINE, *NO_START, *NO_WAIT, e.IllegalMove, http.InputGone, e.EmptyMask,
-               e.NotInstalled, e.KeyReused, e.QueueFull, e.DiskFull), KEYED),
+               e.NotInstalled, e.KeyReused, *QUEUE_LIMITS, e.DiskFull), KEYED),
         Route("stream_job_events", "GET", f"{one_job}/events", r.job_events.show, "Stream a job's events",
               {200: JOB_EVENTS, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
 

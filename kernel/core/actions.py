@@ -21,6 +21,7 @@ from kernel.protocol.rows import (
     ImageRow,
     JobRow,
     KeyRow,
+    KeyUseRow,
     ModelRow,
     ScannedFile,
     ScanRow,
@@ -160,6 +161,13 @@ class SaveKey(Struct, frozen=True):
     row: KeyRow
 
 
+class SaveKeyUse(Struct, frozen=True):
+    """Save what a key has ordered in an hour, and forget its hours before another one."""
+
+    row: KeyUseRow
+    first_hour: int
+
+
 class SavePause(Struct, frozen=True):
     """Remember since when all queues are paused; None: they are not."""
 
@@ -211,6 +219,7 @@ Save = (
     | TrashFile
     | SavePause
     | SaveKey
+    | SaveKeyUse
     | ForgetOld
 )
 """What comes most is first: that is how `isinstance` looks for it."""

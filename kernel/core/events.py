@@ -8,7 +8,16 @@ from msgspec import Struct, field
 from kernel.protocol import client, worker
 from kernel.protocol.enums import BlobKind, ControlType, GoneReason
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
-from kernel.protocol.rows import EngineRow, ImageRow, JobRow, KeyRow, ModelRow, ScannedFile, ScanRow
+from kernel.protocol.rows import (
+    EngineRow,
+    ImageRow,
+    JobRow,
+    KeyRow,
+    KeyUseRow,
+    ModelRow,
+    ScannedFile,
+    ScanRow,
+)
 from kernel.protocol.status import DeviceStatus
 
 Peer = NewType("Peer", bytes)
@@ -273,6 +282,7 @@ class Snapshot(Struct, frozen=True):
     engines: tuple[EngineRow, ...] = ()
     open_jobs: tuple[JobRow, ...] = ()
     keys: tuple[KeyRow, ...] = ()
+    key_uses: tuple[KeyUseRow, ...] = ()
     stored_positions: dict[str, frozenset[int]] = field(default_factory=dict)
     """By job id: positions of the stored images of an open job."""
     stored_blobs: dict[str, frozenset[BlobKind]] = field(default_factory=dict)

@@ -36,6 +36,8 @@ class KeyLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Of one image: width x height."""
     max_pixels_a_day: AtMost | None = None
     """Of all its images together."""
+    max_requests_a_minute: AtMost | None = None
+    """On average: as many may come at once."""
 
 
 class CreateKey(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -288,6 +288,36 @@ class TooManyRequests(Unavailable):
     code = "too_many_requests"
 
 
+class KeyLimitReached(Unavailable):
+    """A limit of the API key is reached: try again later."""
+
+    code = "key_limit_reached"
+
+
+class TooManyWaiting(KeyLimitReached):
+    """As many jobs of the API key wait as may wait (its limit max_waiting_jobs): try again later."""
+
+    code = "key_max_waiting_jobs"
+
+
+class TooManyImages(KeyLimitReached):
+    """The API key has had its images of 24 hours (its limit max_images_a_day): try again later."""
+
+    code = "key_max_images_a_day"
+
+
+class TooManyPixels(KeyLimitReached):
+    """The API key has had its pixels of 24 hours (its limit max_pixels_a_day): try again later."""
+
+    code = "key_max_pixels_a_day"
+
+
+class TooFast(KeyLimitReached):
+    """The API key sends too many requests (its limit max_requests_a_minute): try again later."""
+
+    code = "key_max_requests_a_minute"
+
+
 class DiskFull(Unavailable):
     """The disk is almost full: free some space before you submit new work."""
 

@@ -206,6 +206,15 @@ class KeyRow(Struct, frozen=True):
     revoked_at_ms: int | None = None
 
 
+class KeyUseRow(Struct, frozen=True):
+    """What an API key with a limit by the day has ordered in an hour since 1970 UTC."""
+
+    key_id: KeyId
+    hour: int
+    images: int = 0
+    pixels: int = 0
+
+
 class ChangeRow(Struct, frozen=True):
     """A numbered change. That of an image gets its key when it is saved."""
 

@@ -12,6 +12,7 @@ from kernel.protocol.rows import (
     ImageRow,
     JobRow,
     KeyRow,
+    KeyUseRow,
     ModelRow,
     ScannedFile,
     ScanRow,
@@ -83,7 +84,7 @@ def key_bindings(row: KeyRow) -> Bindings:
 
 
 def _names(
-    kind: type[ModelRow | EngineRow | JobRow | ImageRow | ScannedFile | ScanRow | KeyRow],
+    kind: type[ModelRow | EngineRow | JobRow | ImageRow | ScannedFile | ScanRow | KeyRow | KeyUseRow],
 ) -> list[str]:
     """The columns, which the queries select in the order of the row's fields."""
     return [field.name for field in fields(kind)]
@@ -91,6 +92,7 @@ def _names(
 
 _MODEL_COLUMNS: Final = _names(ModelRow)
 _JSON_OF_A_MODEL: Final = frozenset({*_LISTS_OF_A_MODEL, "memory", "preparation"})
+_KEY_USE_COLUMNS: Final = _names(KeyUseRow)
 _ENGINE_COLUMNS: Final = _names(EngineRow)
 _SCANNED_COLUMNS: Final = _names(ScannedFile)
 _SCAN_COLUMNS: Final = _names(ScanRow)
@@ -125,6 +127,10 @@ def engine_row(row: SqlRow) -> EngineRow:
 
 def key_row(row: SqlRow) -> KeyRow:
     return msgspec.convert(_decoded(_KEY_COLUMNS, row, frozenset({"limits"})), analyzed(KeyRow))
+
+
+def key_use(row: SqlRow) -> KeyUseRow:
+    return msgspec.convert(dict(zip(_KEY_USE_COLUMNS, row, strict=True)), analyzed(KeyUseRow))
 
 
 def image_row(row: SqlRow) -> ImageRow:

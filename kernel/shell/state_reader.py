@@ -103,6 +103,7 @@ class StateReader:
             engines=tuple(map(rowmap.engine_row, self._rows("engines"))),
             open_jobs=tuple(open_jobs),
             keys=tuple(map(rowmap.key_row, self._rows("keys"))),
+            key_uses=tuple(map(rowmap.key_use, self._rows("key_uses"))),
             stored_positions={job_id: frozenset(found) for job_id, found in stored.items()},
             stored_blobs={job_id: frozenset(kinds) for job_id, kinds in blobs.items()},
             last_change=EventSeq(self._number("last_change")),

@@ -172,6 +172,9 @@ class Store:
                 self._run("set_meta", ("paused_since_ms", since_ms or 0))
             case actions.SaveKey(row):
                 self._run("save_key", rowmap.key_bindings(row))
+            case actions.SaveKeyUse(row, first_hour):
+                self._run("save_key_use", astuple(row))
+                self._run("forget_key_use", (row.key_id, first_hour))
             case actions.AddJob(row, spec):
                 self._add_job(row, spec)
             case actions.SaveJob(row):

@@ -160,6 +160,9 @@ def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: Worl
     database = simulation.database
     assert world.models == database.models
     assert world.keys == database.keys
+    assert database.key_uses == {
+        (key_id, hour): use for key_id, hours in world.key_uses.items() for hour, use in hours.items()
+    }
     assert {engine_id: engine.row for engine_id, engine in world.engines.items()} == database.engines
     open_rows = {row.job_id: row for row in database.jobs.values() if row.status in OPEN_JOB_STATES}
     assert {job_id: job.row for job_id, job in world.jobs.items()} == open_rows
@@ -192,6 +195,7 @@ def _numbers_agree(world: World) -> None:
         if job.row.status is JobState.PROCESSING and job.row.key_id
     )
     assert +world.running_by_key == running
+    assert +world.open_by_key == Counter(job.row.key_id for job in world.jobs.values() if job.row.key_id)
     limits = {key_id: row.limits.max_running_jobs for key_id, row in world.keys.items()}
     assert world.keys_at_limit == {k for k, most in limits.items() if most is not None and running[k] >= most}
     assert not world.keys_to_serve

@@ -157,14 +157,14 @@ class AnyWorld(RuleBasedStateMachine):
         kind=st.sampled_from(["change", "rotate", "revoke"]),
         weight=st.integers(1, 3),
         most=st.sampled_from([None, 1, 2]),
+        limit=st.sampled_from(["max_running_jobs", "max_waiting_jobs", "max_images_a_day"]),
     )
-    def person_turns_to_a_key(self, number, kind, weight, most):
+    def person_turns_to_a_key(self, number, kind, weight, most, limit):
         key_id = pick(self.world.database.keys, number)
         match kind:
             case "change":
-                limits = KeyLimits(max_running_jobs=most)
-                fields = ("max_running_jobs",)
-                self.world.command(ChangeKey(key_id=key_id, weight=weight, fields=fields, limits=limits))
+                limits = KeyLimits(**{limit: most})
+                self.world.command(ChangeKey(key_id=key_id, weight=weight, fields=(limit,), limits=limits))
             case "rotate":
                 self.world.command(RotateKey(key_id=key_id))
             case "revoke":

@@ -55,6 +55,7 @@ _LIMITS: Final = {
     "max_images_a_day": "Maximum number of images within 24 hours.",
     "max_pixels": "Maximum number of pixels of an image (width x height).",
     "max_pixels_a_day": "Maximum number of pixels of all images within 24 hours.",
+    "max_requests_a_minute": "Maximum number of requests within a minute, on average.",
 }
 Command = TypeVar("Command", bound=Callable[..., None])
 

@@ -28,6 +28,11 @@ class Caller:
         return None if self.key is None else self.key.key_id
 
     @property
+    def has_rate(self) -> bool:
+        """Whether the caller's requests are counted."""
+        return self.key is not None and self.key.limits.max_requests_a_minute is not None
+
+    @property
     def sees_only(self) -> KeyId | None:
         """The key whose jobs and images the caller sees alone; None: those of all."""
         return self.key_id if self.role is Role.USER else None

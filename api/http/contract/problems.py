@@ -77,6 +77,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         # Conditions that pass.
         errors.QueueFull: 429,
         errors.TooManyRequests: 429,
+        errors.KeyLimitReached: 429,
         http.TooManyStreams: 429,
         http.TooManyWaits: 429,
         errors.Unavailable: 503,

@@ -13,6 +13,7 @@ from api.http.contract.caller import ANYBODY, CALLER, Caller
 from api.http.contract.credentials import credentials_in
 from api.http.framework.browser_sessions import BrowserSessions
 from api.key_ring import KeyRing
+from api.request_rates import RequestRates
 from kernel.protocol.enums import Role
 from kernel.protocol.errors import KeyMissing
 
@@ -25,6 +26,7 @@ class Access:
     def __init__(self, keys: KeyRing, sessions: BrowserSessions) -> None:
         self.keys = keys
         self.sessions = sessions
+        self._rates = RequestRates()
 
     def caller(self, headers: Mapping[str, str]) -> Caller:
         """The caller with these headers, which are named as in `api.http.framework.request_head.Head`.
@@ -45,9 +47,11 @@ class Access:
     def admit(self, req: falcon.Request, least: Role) -> None:
         """Let a request through, with its Caller in its environment.
 
-        Raises: as `caller`; KeyNotAllowed.
+        Raises: as `caller`; KeyNotAllowed; TooFast.
         """
         env = req.env
         caller = self.caller({name: env[key] for key, name in _OF_HEADERS.items() if key in env})
         caller.check(least)
+        if CALLER not in env:  # a request that waits is admitted again
+            self._rates.take(caller.key)
         env[CALLER] = caller

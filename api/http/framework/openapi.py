@@ -26,6 +26,7 @@ ALWAYS: Final = (http.Malformed, http.ForbiddenHost, errors.InvalidField, errors
 WITH_BODY: Final = (http.TooLarge, http.UnsupportedMediaType)
 ASKING: Final = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, errors.BadMessage)
 """Errors of any route that sends a command to the Manager."""
+QUEUE_LIMITS: Final = (errors.QueueFull, errors.TooManyWaiting, errors.TooManyImages, errors.TooManyPixels)
 WRITING: Final = (http.ForbiddenOrigin, *ASKING)
 """Errors of any route that changes something."""
 
@@ -371,7 +372,8 @@ def _refusals(route: Route, least: Role | None) -> Json:
 def _not_admitted(least: Role | None) -> tuple[type[SpoonError], ...]:
     if least is None:
         return ()
-    return NOT_ADMITTED if least is Role.VIEWER else (*NOT_ADMITTED, errors.KeyNotAllowed)
+    refused = (*NOT_ADMITTED, errors.TooFast)
+    return refused if least is Role.VIEWER else (*refused, errors.KeyNotAllowed)
 
 
 def _errors_of(route: Route) -> Iterable[type[SpoonError]]:

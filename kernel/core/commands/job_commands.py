@@ -6,7 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from kernel.core.admission import reconcile
-from kernel.core.commands import engine_choice, job_defaults, key_commands
+from kernel.core.commands import engine_choice, job_defaults, key_commands, key_limits
 from kernel.core.events import NO_FACTS, Facts
 from kernel.core.lifecycle import jobs
 from kernel.core.state import blobs, transitions
@@ -38,7 +38,7 @@ def submit(world: World, ask: client.SubmitJob, facts: Facts) -> client.SingleRe
 
     Raises: EngineNotFound; InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase;
     NotEnoughMemory; NotInstalled; QueueFull; DiskFull; ShuttingDown; KeyUnknown, KeyExpired, KeyRevoked,
-    KeyNotAllowed.
+    KeyNotAllowed; TooManyWaiting, TooManyImages, TooManyPixels.
     """
     engine, spec = check(world, ask, facts)
     if ask.validate_only:
@@ -58,6 +58,7 @@ def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple
     _check_detectors(engine, spec, facts.absent_detectors)
     blobs.check_files(world, ask)
     _check_can_queue(world)
+    key_limits.check(world, ask.key_id, spec)
     return engine, spec
 
 
@@ -124,6 +125,7 @@ def enqueue(
         names_checkpoint=ask.checkpoint is not None,
         key_id=ask.key_id,
     )
+    key_limits.count(world, ask.key_id, spec)
     transitions.add_job(world, row, spec, blobs.rows(world, row.job_id, spec.inputs, files))
     transitions.queue_job(world, row)
     engine.is_held = False

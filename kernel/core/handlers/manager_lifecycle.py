@@ -36,6 +36,8 @@ def restore(world: World, snapshot: Snapshot) -> None:
     world.scanned_files = {row.path: row for row in snapshot.scanned_files}
     world.scan.row = snapshot.scan
     world.keys = {row.key_id: row for row in snapshot.keys}
+    for use in snapshot.key_uses:
+        world.key_uses.setdefault(use.key_id, {})[use.hour] = use
     for row in snapshot.engines:
         world.engines[row.engine_id] = Engine(row)
         if row.name is not None:

@@ -17,7 +17,7 @@ from kernel.protocol import client
 from kernel.protocol.api_keys import key_state
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, EngineState, GoneReason, JobState, ModelState
 from kernel.protocol.ids import EventSeq, ImageId, KeyId
-from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow
+from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, KeyUseRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 
@@ -136,6 +136,8 @@ def add_job(world: World, row: JobRow, spec: JobSpec, blobs: tuple[BlobRow, ...]
 def keep_job(world: World, job: Job) -> None:
     """Keep an open job in memory, and index it by the models that it names."""
     world.jobs[job.row.job_id] = job
+    if job.row.key_id is not None:
+        world.open_by_key[job.row.key_id] += 1
     _watch_give_up_time(world, job.row)
     for model_id in job.row.models:
         world.model_jobs.setdefault(model_id, {})[job.row.job_id] = None
@@ -143,6 +145,8 @@ def keep_job(world: World, job: Job) -> None:
 
 def _forget_job(world: World, job: Job) -> None:
     del world.jobs[job.row.job_id]
+    if job.row.key_id is not None:
+        world.open_by_key[job.row.key_id] -= 1
     for model_id in job.row.models:
         users = world.model_jobs[model_id]
         del users[job.row.job_id]
@@ -248,6 +252,14 @@ def restore_image(world: World, image_id: ImageId) -> None:
     """Mark a lost image as present: its file is back."""
     world.act(actions.RestoreImage(image_id))
     change(world, ChangeKind.IMAGE, image_id, "stored")
+
+
+def count_use(world: World, row: KeyUseRow, first_hour: int) -> None:
+    """Save what a key has ordered in the hour, and forget its hours before the first that counts."""
+    hours = world.key_uses.get(row.key_id, {})
+    world.key_uses[row.key_id] = {hour: use for hour, use in hours.items() if hour >= first_hour}
+    world.key_uses[row.key_id][row.hour] = row
+    world.act(actions.SaveKeyUse(row, first_hour))
 
 
 def save_key(world: World, row: KeyRow) -> None:

@@ -35,7 +35,17 @@ from kernel.protocol.ids import (
     Ticket,
     WorkerId,
 )
-from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow, ScannedFile, ScanRow
+from kernel.protocol.rows import (
+    BlobRow,
+    EngineRow,
+    ImageRow,
+    JobRow,
+    KeyRow,
+    KeyUseRow,
+    ModelRow,
+    ScannedFile,
+    ScanRow,
+)
 
 
 @dataclass(slots=True)
@@ -270,6 +280,10 @@ class World:
     """The API keys, also those that have expired or were revoked."""
     running_by_key: Counter[KeyId] = field(default_factory=Counter)
     """Jobs that are processed, by the API key that they were submitted with."""
+    open_by_key: Counter[KeyId] = field(default_factory=Counter)
+    """Jobs that wait or are processed, by their API key."""
+    key_uses: dict[KeyId, dict[int, KeyUseRow]] = field(default_factory=dict)
+    """What keys with a limit by the day have ordered, by the hour since 1970 UTC; the oldest is first."""
     keys_at_limit: set[KeyId] = field(default_factory=set)
     """Keys that have as many running jobs as they may: their waiting ones are passed over."""
     keys_to_serve: dict[KeyId, None] = field(default_factory=dict)

@@ -44,6 +44,13 @@ ON CONFLICT (engine_id) DO UPDATE SET
     waits_since_ms = excluded.waits_since_ms, failing_since_ms = excluded.failing_since_ms,
     retry_at_ms = excluded.retry_at_ms, paused_since_ms = excluded.paused_since_ms;
 
+-- save_key_use: what an API key has ordered in an hour
+INSERT INTO key_use (key_id, hour, images, pixels) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET images = excluded.images, pixels = excluded.pixels;
+
+-- forget_key_use: the hours of an API key before another one
+DELETE FROM key_use WHERE key_id = ? AND hour < ?;
+
 -- save_key: an API key, new or changed
 INSERT INTO api_key (key_id, name, role, digest, created_at_ms, issued_at_ms, weight, limits, expires_at_ms, revoked_at_ms)
 VALUES (:key_id, :name, :role, :digest, :created_at_ms, :issued_at_ms, :weight, :limits, :expires_at_ms, :revoked_at_ms)
@@ -211,6 +218,9 @@ SELECT began_at_ms, ended_at_ms, files, to_read, read, added, changed, moved, go
 SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms,
        waits_since_ms, failing_since_ms, retry_at_ms, paused_since_ms
 FROM engine ORDER BY engine_id;
+
+-- key_uses: what API keys have ordered in the last hours
+SELECT key_id, hour, images, pixels FROM key_use ORDER BY key_id, hour;
 
 -- keys: every API key
 SELECT key_id, name, role, digest, created_at_ms, issued_at_ms, weight, limits, expires_at_ms, revoked_at_ms

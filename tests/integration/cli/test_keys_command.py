@@ -99,7 +99,7 @@ def test_keys_are_listed_and_shown_without_secrets(here: Spoon, database: Sample
         "alice",
     ]
     shown = here("keys", "show", "alice").out
-    assert "max_images_a_day  7" in shown
+    assert "max_images_a_day       7" in shown
     assert "0" * 64 not in shown + here("keys", "show", BOB, "--json").out
 
 

@@ -176,7 +176,12 @@ FULL_KEY: Final = KeyRow(
     issued_at_ms=NOW_MS + 1,
     weight=7,
     limits=KeyLimits(
-        max_waiting_jobs=1, max_running_jobs=2, max_images_a_day=3, max_pixels=4, max_pixels_a_day=5
+        max_waiting_jobs=1,
+        max_running_jobs=2,
+        max_images_a_day=3,
+        max_pixels=4,
+        max_pixels_a_day=5,
+        max_requests_a_minute=6,
     ),
     expires_at_ms=NOW_MS + 2,
     revoked_at_ms=NOW_MS + 3,

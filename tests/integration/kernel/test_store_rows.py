@@ -20,7 +20,7 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, KeyId, Ticket, WorkerId
-from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow
+from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, KeyUseRow, ModelRow
 from kernel.protocol.specs import JobRequest, JobSpec
 from kernel.protocol.status import DeviceStatus, Status
 from kernel.shell.state_reader import StateReader
@@ -119,6 +119,17 @@ def test_an_engines_state_can_change_and_be_forgotten(store: Store, state_reader
     closed = replace(FULL_ENGINE, status=EngineState.CLOSED, device=None, memory_bytes=None, error=None)
     saved(store, actions.SaveEngine(FULL_ENGINE), actions.SaveEngine(closed))
     assert snapshot(state_reader).engines == (closed,)
+
+
+def test_what_keys_have_ordered_is_counted_by_the_hour(store: Store, state_reader: StateReader) -> None:
+    key_id, other = FULL_KEY.key_id, KeyId("key-2")
+    rows = [KeyUseRow(key_id, hour, images=hour, pixels=2**40) for hour in (1, 2, 3)]
+    kept = KeyUseRow(other, 1, images=1, pixels=1)
+    for row in (*rows, kept):
+        saved(store, actions.SaveKeyUse(row, 0))
+    last = replace(rows[2], images=9)
+    saved(store, actions.SaveKeyUse(last, 2))
+    assert snapshot(state_reader).key_uses == (rows[1], last, kept)
 
 
 @pytest.mark.parametrize("row", [FULL_KEY, BARE_KEY], ids=["full", "bare"])

@@ -22,6 +22,7 @@ from kernel.protocol.rows import (
     ImageRow,
     JobRow,
     KeyRow,
+    KeyUseRow,
     ModelRow,
     ScannedFile,
     ScanRow,
@@ -42,6 +43,7 @@ class Database:
     images: dict[ImageId, ImageRow] = field(default_factory=dict)
     blobs: dict[BlobId, BlobRow] = field(default_factory=dict)
     keys: dict[KeyId, KeyRow] = field(default_factory=dict)
+    key_uses: dict[tuple[KeyId, int], KeyUseRow] = field(default_factory=dict)
     replies: dict[str, StoredReply] = field(default_factory=dict)
     changes: list[ChangeRow] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
@@ -76,6 +78,7 @@ class Database:
             scanned_files=tuple(self.scanned_files.values()),
             scan=self.scan,
             keys=tuple(self.keys.values()),
+            key_uses=tuple(self.key_uses.values()),
         )
 
     def blob_kinds(self, job_id: JobId) -> frozenset[BlobKind]:
@@ -116,6 +119,11 @@ class Database:
                 self.keys[row.key_id] = row
                 names = [key.name for key in self.keys.values() if key.revoked_at_ms is None]
                 assert len(names) == len(set(names)), "names of keys that are in use are unique"
+            case actions.SaveKeyUse(row, first_hour):
+                self.key_uses[row.key_id, row.hour] = row
+                for key_id, hour in tuple(self.key_uses):
+                    if key_id == row.key_id and hour < first_hour:
+                        del self.key_uses[key_id, hour]
             case actions.SavePause(since_ms):
                 self.paused_since_ms = since_ms
             case actions.SaveScannedFile(row):

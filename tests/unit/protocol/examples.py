@@ -268,7 +268,12 @@ _ASKS: tuple[client.Ask, ...] = (
         expires_in_s=86_400.0,
         weight=2,
         limits=KeyLimits(
-            max_waiting_jobs=1, max_running_jobs=2, max_images_a_day=3, max_pixels=4, max_pixels_a_day=5
+            max_waiting_jobs=1,
+            max_running_jobs=2,
+            max_images_a_day=3,
+            max_pixels=4,
+            max_pixels_a_day=5,
+            max_requests_a_minute=6,
         ),
     ),
     ChangeKey(
@@ -278,7 +283,12 @@ _ASKS: tuple[client.Ask, ...] = (
         weight=3,
         fields=("max_pixels",),
         limits=KeyLimits(
-            max_waiting_jobs=1, max_running_jobs=2, max_images_a_day=3, max_pixels=4, max_pixels_a_day=5
+            max_waiting_jobs=1,
+            max_running_jobs=2,
+            max_images_a_day=3,
+            max_pixels=4,
+            max_pixels_a_day=5,
+            max_requests_a_minute=6,
         ),
     ),
     RotateKey(key_id=KEY, expires_in_s=86_400.0),

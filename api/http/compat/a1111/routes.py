@@ -16,14 +16,14 @@ from api.http.compat.a1111.job_tools import JobTools
 from api.http.compat.a1111.lists import Lists
 from api.http.compat.a1111.progress import ProgressOf
 from api.http.contract import errors as http
-from api.http.framework.openapi import ASKING
+from api.http.framework.openapi import ASKING, QUEUE_LIMITS
 from api.http.framework.route import Content, ListOf, Route
 from kernel.protocol import errors as e
 
 PREFIX: Final = "/sdapi/v1"
 _MODELS: Final = (e.ModelMissing, e.WrongModelType, e.ModelNotReady, e.WrongModelBase, e.NotEnoughMemory)
 _JOBS: Final = (
-    *(*_MODELS, e.EngineNotFound, e.JobNotFound, e.QueueFull, e.DiskFull, e.NotInstalled, e.NotSupported),
+    *(*_MODELS, e.EngineNotFound, e.JobNotFound, *QUEUE_LIMITS, e.DiskFull, e.NotInstalled, e.NotSupported),
     *(e.EmptyMask, e.JobRejected, e.ModelUnreadable, e.EngineFailed, e.WorkerCrashed, e.JobBroke),
     *(e.InputsLost, e.OutOfMemory, e.DeviceUnavailable, e.ImageGone, e.ImageBusy),
     *(http.TooManyWaits, http.JobRunning, http.JobCancelled, http.InputGone),
