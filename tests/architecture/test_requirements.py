@@ -24,7 +24,6 @@ SETS_OF: Final = {
 """The sets that each package may import from; that without a name is what every process needs."""
 NOT_INSTALLED: Final = {
     "training": {"", "worker", "cuda", "cpu", "training"},
-    "environments": {""},
     "bench": {"", "worker", "cuda", "cpu", "pose"},
 }
 """The same of folders that are in no wheel."""

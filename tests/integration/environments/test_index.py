@@ -7,8 +7,8 @@ from threading import Thread
 
 import pytest
 
-from environments.build import index_for
-from environments.sets import Pins
+from conf.environments.build import index_for
+from conf.environments.sets import Pins
 
 WORKER = frozenset({"worker", "cpu"})
 

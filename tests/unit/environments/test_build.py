@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from environments.build import STAMP, Installed, Plan, build, digest, index_for
-from environments.sets import Pins, pinned
+from conf.environments.build import STAMP, Installed, Plan, build, digest, index_for
+from conf.environments.sets import Pins, pinned
 
 INDEX = "https://index.invalid/whl/cpu"
 WORKER = frozenset({"worker", "cpu"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from environments.lock import Platform, without_cuda
+from conf.environments.lock import Platform, without_cuda
 
 GIVEN = "implementation_name == 'cpython' and platform_machine == 'x86_64' and sys_platform == 'linux'"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from api.cli.installation.driver import Runtime
-from environments.sets import Pins, TwoRuntimes, UnknownSet, extras, pinned, pins_of, wanted
+from conf.environments.sets import Pins, TwoRuntimes, UnknownSet, extras, pinned, pins_of, wanted
 
 
 def test_workers_get_the_runtime_of_the_machine() -> None:

@@ -9,8 +9,8 @@ from typing import Final
 
 from api.cli.installation.driver import Runtime
 
-ROOT: Final = Path(__file__).parents[1]
-CONSTRAINTS: Final = ROOT / "constraints"
+ROOT: Final = Path(__file__).parents[2]
+CONSTRAINTS: Final = ROOT / "conf" / "constraints"
 RUNTIMES: Final = frozenset(Runtime)
 """Two builds of onnxruntime that overwrite each other: an environment has one of them at most."""
 FIRST_WITHOUT_FACES: Final = (3, 13)
@@ -27,7 +27,7 @@ class TwoRuntimes(ValueError):
 
 
 class Pins(StrEnum):
-    """The files in constraints/."""
+    """The files in conf/constraints/."""
 
     CORE = "core"
     CPU = "cpu"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from api.cli.installation.driver import Runtime, runtime
-from environments.sets import CONSTRAINTS, ROOT, Pins, TwoRuntimes, UnknownSet, pinned, pins_of, wanted
+from conf.environments.sets import CONSTRAINTS, ROOT, Pins, TwoRuntimes, UnknownSet, pinned, pins_of, wanted
 
 STAMP: Final = ".installed"
 """Written last, so that an installation that broke off is done again."""
@@ -28,7 +28,7 @@ _INDEX_TIMEOUT_S: Final = 5.0
 _CUDA_GB: Final = 4.5
 """What the ordinary build of torch brings beside itself on Linux."""
 _SIZES_GB: Final = {"worker": 1.7, "pose": 0.1, "faces": 0.6, "dev": 0.4, "": 0.1}
-"""By set; python -m environments.measure."""
+"""By set; python -m conf.environments.measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def _distributions(folder: Path) -> Iterator[tuple[str, str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build one environment."""
-    parser = argparse.ArgumentParser(prog="python -m environments.build", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m conf.environments.build", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
         "--sets", default="", metavar="SET,...", help="extras of setup.cfg, none for the core"

@@ -1,4 +1,4 @@
-"""`make lock`: pins what each set of setup.cfg brings, for all supported Pythons at once, in constraints/.
+"""`make lock`: pins in conf/constraints/ what each set of setup.cfg brings, for all Pythons at once.
 
 Pins that still fit stay. `make lock UPGRADE=name` takes the newest release of one package that fits,
 UPGRADE=all those of all.
@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from environments.sets import CONSTRAINTS, ROOT, Pins, extras
+from conf.environments.sets import CONSTRAINTS, ROOT, Pins, extras
 
 _HEADER: Final = "# Made by `make lock` from setup.cfg; do not edit.\n"
 _WITH_CUDA: Final = re.compile(r"(?m)^(?:triton|cuda-[\w-]+|nvidia-(?!ml-py)[\w-]+)==.*\n")
@@ -53,7 +53,7 @@ class Platform:
 
 
 def lock(folder: Path, upgrade: Sequence[str]) -> None:
-    """Write every file of constraints/ into `folder`, from the pins that are there.
+    """Write every file of conf/constraints/ into `folder`, from the pins that are there.
 
     All but `faces` and `lowest` are parts of one resolution. What mediapipe holds back is pinned in `faces`
     alone. Raises: subprocess.CalledProcessError, if there is no solution.
@@ -107,8 +107,8 @@ def without_cuda(pins: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write constraints/."""
-    parser = argparse.ArgumentParser(prog="python -m environments.lock", description=__doc__)
+    """Write conf/constraints/."""
+    parser = argparse.ArgumentParser(prog="python -m conf.environments.lock", description=__doc__)
     parser.add_argument("--upgrade", default="", metavar="NAME,...", help="packages to renew, or all")
     names = parser.parse_args(arguments).upgrade
     if names == "all":

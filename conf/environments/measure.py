@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Final
 
-from environments.build import build
+from conf.environments.build import build
 
 SETS: Final = (
     "",
@@ -53,7 +53,7 @@ def measured(sets: str, torch_index: str) -> Measured:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print one set after the other."""
-    parser = argparse.ArgumentParser(prog="python -m environments.measure", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m conf.environments.measure", description=__doc__)
     parser.add_argument("sets", nargs="*", default=SETS, metavar="SET,...")
     parser.add_argument("--torch-index", default="", metavar="URL", help="where torch for CPUs comes from")
     options = parser.parse_args(arguments)
