@@ -20,6 +20,7 @@ from api.cli.commands.images import images
 from api.cli.commands.init import init
 from api.cli.commands.jobs import jobs
 from api.cli.commands.keys import keys
+from api.cli.commands.mcp import mcp
 from api.cli.commands.models import models
 from api.cli.commands.processes import api_, manager, serve, worker
 from api.cli.commands.queue import queue
@@ -84,6 +85,7 @@ for command in (
     queue,
     images,
     keys,
+    mcp,
     config,
     db,
     doctor,

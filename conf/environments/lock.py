@@ -63,7 +63,7 @@ def lock(folder: Path, upgrade: Sequence[str]) -> None:
     _compile(dev, [name for name in locked if name != "faces"], upgrade)
     _compile(folder / Pins.CORE.file, [], (), within=dev)
     for pins in (Pins.CPU, Pins.CUDA):
-        _compile(folder / pins.file, ["worker", "pose", pins], (), within=dev)
+        _compile(folder / pins.file, ["worker", "pose", "mcp", pins], (), within=dev)
     cpu.write_text(without_cuda(cpu.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copyfile(dev, faces)
     _compile(faces, locked, (), platform=Platform(_PYTHON_AFTER_FACES))

@@ -147,6 +147,21 @@ def all_but_the_shape(asked: Question, seen: Scene) -> bool:
     )  # fmt: skip
 
 
+def test_an_agent_is_shown_what_it_asked_for(image_server: ImageServer) -> None:
+    pytest.importorskip("mcp")
+    from tests.acceptance.mcp_host import images_of, on_stdio
+
+    url = str(image_server.http.base_url).removesuffix("/v1/")
+    asked = questions(3)
+    with on_stdio(["--url", url, "mcp"], image_server.folder) as host:
+        results = [
+            host.call("generate_image", engine="sd", prompt=one.prompt, seed=one.seed) for one in asked
+        ]
+    previews = [b64decode(image.data) for result in results for image in images_of(result)]
+    seen = [judge(pixels_of(preview).astype(np.uint8)).scene for preview in previews]
+    assert most([all_but_the_shape(one, scene) for one, scene in zip(asked, seen, strict=True)]), seen
+
+
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("unwanted", Size)
 def test_what_the_negative_prompt_says_is_not_drawn(

@@ -15,8 +15,8 @@ from tests.architecture.test_requirements import floor_of, sets
 
 HOLDS: Final = {
     Pins.CORE: {""},
-    Pins.CPU: {"", "worker", "pose", "cpu"},
-    Pins.CUDA: {"", "worker", "pose", "cuda"},
+    Pins.CPU: {"", "worker", "pose", "mcp", "cpu"},
+    Pins.CUDA: {"", "worker", "pose", "mcp", "cuda"},
     Pins.DEV: set(sets()) - {"faces", "peers"},
     Pins.FACES: set(sets()) - {"peers"},
     Pins.LOWEST: {"", "test"},

@@ -17,7 +17,7 @@ from tests.architecture.source_files import ROOT
 
 SETS_OF: Final = {
     "kernel": {""},
-    "api": {""},
+    "api": {"", "mcp"},
     "conf": {""},
     "engine_worker": {"", "worker", "cuda", "cpu", "pose", "faces"},
 }

@@ -39,6 +39,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     error: StoredError | None = None
     progress: DownloadProgress | None = None
     warnings: tuple[str, ...] = ()
+    trigger_words: tuple[str, ...] = ()
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +77,9 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for_room: bool = False
     progress: DownloadProgress | None = None
     queue: Queue | None = None
+    steps: int | None = None
+    width: int | None = None
+    height: int | None = None
     reloads: bool = False
     names: dict[str, str] = {}
 
@@ -135,10 +139,12 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     engine_id: str | None = None
     prompt: str | None = None
     image_file_type: str | None = None
+    mime: str = ""
     width: int | None = None
     height: int | None = None
     size_bytes: int | None = None
     seed: int | None = None
+    download_limit: int | None = None
     index: int | None = None
     created_at: str | None = None
     tags: tuple[str, ...] = ()

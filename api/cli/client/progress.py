@@ -25,7 +25,7 @@ class Onlooker:
 
     def waiting(self, job: Job) -> None:
         if self._bar is not None:
-            self._bar.say(room(self._rest) if job.waits_for == "room" else _reason_of(job))
+            self._bar.say(room(self._rest) if job.waits_for == "room" else reason_of(job))
 
     def loading(self, progress: DownloadProgress) -> None:
         if self._bar is not None:
@@ -65,7 +65,7 @@ def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = 
     return body
 
 
-def _reason_of(job: Job) -> str:
+def reason_of(job: Job) -> str:
     """The reason why a job waits, in words."""
     if job.waits_for == "turn":
         ahead = (job.queue_position or 1) - 1

@@ -14,19 +14,20 @@ from api.cli.installation.origin import install_command, right_sets
 from kernel.protocol.detectors import DETECTOR_FILES, DetectorFiles
 
 _RUNTIMES: Final = {Runtime.CUDA: "onnxruntime-gpu", Runtime.CPU: "onnxruntime"}
-_POSE, _FACES = "controlnet-aux", "mediapipe"
+_POSE, _FACES, _MCP = "controlnet-aux", "mediapipe", "mcp"
 _FIRST_WITHOUT_MEDIAPIPE: Final = (3, 13)
 _IMPORT_TIMEOUT_S: Final = 60.0
 
 
 def features(detectors_folder: Path) -> Iterator[CheckResult]:
     """Checks of optional features. None is ever MISSING: only the jobs that need one fail without it."""
-    installed = {name: _version(name) for name in (*_RUNTIMES.values(), _POSE, _FACES)}
+    installed = {name: _version(name) for name in (*_RUNTIMES.values(), _POSE, _FACES, _MCP)}
     kind = runtime()
     yield background_removal(installed, kind)
     yield opencv(_import_error("cv2"), kind)
     yield pose_packages(installed, kind)
     yield face_packages(installed, kind, sys.version_info[:2])
+    yield mcp_packages(installed)
     for files in DETECTOR_FILES.values():
         yield detector(files, detectors_folder / files.control_type)
 
@@ -98,6 +99,24 @@ def face_packages(installed: Mapping[str, str | None], kind: Runtime, python: tu
         found=f"mediapipe is unavailable; not installed: {', '.join(absent)}",
         remedy=remedy,
     )
+
+
+def mcp_packages(installed: Mapping[str, str | None]) -> CheckResult:
+    """The package of `spoon mcp`."""
+    if version := installed.get(_MCP):
+        return CheckResult(subject="agents", verdict=Verdict.OK, found=f"{_MCP} {version}")
+    return CheckResult(
+        subject="agents",
+        verdict=Verdict.NOTE,
+        found=f"`spoon mcp` is unavailable: {_MCP} is not installed",
+        remedy=mcp_command(),
+    )
+
+
+def mcp_command() -> str:
+    """The command that installs what `spoon mcp` needs, beside what engines need if they run here."""
+    sets = right_sets(are_workers_local=_version("torch") is not None, kind=runtime())
+    return install_command(*sets, "mcp")
 
 
 def _command(kind: Runtime, *more: str) -> str:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 from api.cli.installation.diagnosis import Verdict
 from api.cli.installation.driver import Runtime
-from api.cli.installation.features import background_removal, detector, face_packages, opencv, pose_packages
+from api.cli.installation.features import (
+    background_removal,
+    detector,
+    face_packages,
+    mcp_packages,
+    opencv,
+    pose_packages,
+)
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.enums import ControlType
 
@@ -76,3 +83,9 @@ def test_openpose_is_never_shown_without_its_licence(tmp_path: Path) -> None:
     for name in openpose.optional:
         (tmp_path / name).touch()
     assert detector(openpose, tmp_path).found.startswith(f"{tmp_path}; licensed for non-commercial use")
+
+
+def test_agents_need_a_package_of_their_own() -> None:
+    assert mcp_packages({"mcp": "2.3.0"}).found == "mcp 2.3.0"
+    absent = mcp_packages({"mcp": None})
+    assert (absent.verdict, "mcp" in (absent.remedy or "")) == (Verdict.NOTE, True)
