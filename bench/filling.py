@@ -173,7 +173,8 @@ def _lists() -> list[Wanted]:
     images = ("", "?gone=true", "?gone=false", f"?{first}", f"?{first}&gone=false", f"?{first}&gone=true",
               f"?{other}&gone=false")  # fmt: skip
     paths = [*(f"/v1/jobs{query}" for query in jobs), *(f"/v1/images{query}" for query in images)]
-    paths += [f"{path}{'&' if '?' in path else '?'}key=bench" for path in paths]
+    many = [path for path in paths if not ("engine_id" in path and "gone=false" in path)]
+    paths += [f"{path}{'&' if '?' in path else '?'}key=bench" for path in many]
     return [Wanted(path, "items", 50) for path in paths]
 
 

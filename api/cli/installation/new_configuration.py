@@ -45,14 +45,15 @@ ACCESS: Final[Mapping[Reach, Access]] = {
     Reach.NETWORK: Access(
         "every machine in your network",
         host="0.0.0.0",
-        warning="there is no login: everyone who can reach the port can see, make and delete everything; "
-        "if you do not trust all of them, put a proxy with a login in front (SECURITY.md)",
+        warning="the server starts there only once it has an API key, and then everybody needs one: "
+        "spoon keys create me --role admin; for TLS put a proxy in front (SECURITY.md)",
         name_question="Host name of this machine in the network",
     ),
     Reach.PROXY: Access(
         "those whom a proxy on this machine lets through",
         host=None,
-        warning="the server has no login: the proxy must have one, and TLS (SECURITY.md)",
+        warning="without an API key everybody whom the proxy lets through may do everything: "
+        "spoon keys create me --role admin; the proxy must have TLS (SECURITY.md)",
         name_question="Host name of the proxy",
     ),
 }

@@ -14,8 +14,10 @@ import falcon
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from api.audit import refusals
 from api.http.contract import errors as http
 from api.http.contract.a1111_errors import a1111_error, is_of_a1111
+from api.http.contract.caller import CALLER, Caller
 from api.http.contract.credentials import challenge
 from api.http.contract.json_text import cut
 from api.http.contract.openai_errors import (
@@ -228,6 +230,9 @@ def _answer(
 ) -> None:
     request_id = request_id or _request_id(req)
     document = document_of(error, request_id, req.path)
+    caller: Caller | None = req.env.get(CALLER)
+    key_id = None if caller is None else caller.key_id
+    refusals.note(document.status, error.code, req.method, req.path, str(req.remote_addr), key_id)
     resp.status = document.status
     resp.stream = None
     resp.data = document.body

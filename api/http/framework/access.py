@@ -51,7 +51,8 @@ class Access:
         """
         env = req.env
         caller = self.caller({name: env[key] for key, name in _OF_HEADERS.items() if key in env})
-        caller.check(least)
-        if CALLER not in env:  # a request that waits is admitted again
-            self._rates.take(caller.key)
+        is_again = CALLER in env  # a request that waits is admitted again
         env[CALLER] = caller
+        caller.check(least)
+        if not is_again:
+            self._rates.take(caller.key)

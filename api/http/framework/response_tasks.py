@@ -12,6 +12,7 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import build_http_date
 
+from api.audit import refusals
 from api.http.contract.errors import Malformed, TooLarge
 from api.http.contract.problems import document_of, headers_of
 from api.http.framework.deferral import OUTCOME, RESUMED, ROUTE, Environment, Streaming
@@ -77,6 +78,8 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", document.content_type))
         self.response_headers += headers_of(error.code, cause, self.request.headers)
+        address, method = str(self.channel.addr[0]), self.request.command or ""
+        refusals.note(error.code, cause.code, method, self.request.path, address, None)
         self.set_close_on_finish()
         self.channel.is_refused = True
         self.content_length = len(document.body)

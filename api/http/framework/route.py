@@ -7,6 +7,8 @@ from types import UnionType
 import falcon
 import msgspec
 
+from api.audit import note_act
+from api.http.contract.caller import caller_of
 from api.http.contract.request_parsing import NoInput, QueryReader, refuse_body
 from api.http.framework.access import Access
 from api.http.framework.deferral import RESUMED, ROUTE
@@ -87,7 +89,8 @@ def add_routes(
     paths: dict[str, dict[str, Responder]] = {}
     for route in table:
         responders = paths.setdefault(route.path, {})
-        run = _noting(route, _admitting(access, roles.get(route.id, Role.ADMIN), _refusing(route, no_query)))
+        run = _admitting(route, access, roles.get(route.id, Role.ADMIN), _refusing(route, no_query))
+        run = _noting(route, run)
         responders[f"on_{route.method.lower()}"] = run
         if route.method == "GET":
             responders["on_head"] = run
@@ -106,14 +109,17 @@ def _noting(route: Route, run: Responder) -> Responder:
     return note
 
 
-def _admitting(access: Access, least: Role | None, run: Responder) -> Responder:
-    """The responder, for callers of this role or a greater one."""
+def _admitting(route: Route, access: Access, least: Role | None, run: Responder) -> Responder:
+    """The responder, for callers of this role or a greater one; what admins change is in the log."""
     if least is None:
         return run
+    is_act = least is Role.ADMIN and route.method != "GET"
 
     def admit(req: falcon.Request, resp: falcon.Response, **variables: str) -> None:
         access.admit(req, least)
         run(req, resp, **variables)
+        if is_act:
+            note_act(route.id, req.path, str(req.remote_addr), caller_of(req).key_id)
 
     return admit
 

@@ -78,9 +78,9 @@ def test_the_defaults_need_no_line_at_all(newcomer: Spoon, file: Path) -> None:
     ("options", "host", "names", "warning"),
     [
         (("--reach", "this-machine"), "127.0.0.1", (), ""),
-        (("--reach", "network", "--host-name", "studio"), "0.0.0.0", ("studio",), "there is no login"),
+        (("--reach", "network", "--host-name", "studio"), "0.0.0.0", ("studio",), "spoon keys create me"),
         (("--reach", "proxy", "--host-name", "a.example.org", "--host-name", "b.example.org"),
-         "127.0.0.1", ("a.example.org", "b.example.org"), "the proxy must have one"),
+         "127.0.0.1", ("a.example.org", "b.example.org"), "the proxy must have TLS"),
     ],
 )  # fmt: skip
 def test_who_may_reach_it_decides_the_address_the_names_and_the_warning(
