@@ -64,7 +64,7 @@ def _is_editable(ours: metadata.Distribution) -> bool:
 
 
 def _listed(record: str) -> Iterator[metadata.PackagePath]:
-    """The files of a RECORD. From Python 3.13 on `Distribution.files` leaves out those that are missing."""
+    """The files of a RECORD. From Python 3.12 on `Distribution.files` leaves out those that are missing."""
     for name, digest, _ in csv.reader(record.splitlines()):
         file = metadata.PackagePath(name)
         file.hash = metadata.FileHash(digest) if digest else None
