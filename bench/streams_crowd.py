@@ -227,6 +227,9 @@ def main() -> None:
     crowd.end()
     crowd.check()
     told = [numbers(one) for one in crowd.of_all]
+    if not told:
+        print("{}")
+        return
     figures = {"events": float(sum(map(len, told))), "told_jobs": crowd.told_jobs, "answered": crowd.answered}
     print(json.dumps(figures))
 

@@ -100,6 +100,8 @@ class Bell:
 
     def ring(self) -> None:
         """Call back; repeated calls have no effect until `call`."""
+        if self._is_rung and self._resume is None:
+            return  # `call` will see it, or `listen` has yet to come, and the look after it
         with self._lock:
             self._is_rung = True
             resume, self._resume = self._resume, None

@@ -11,9 +11,10 @@ from kernel.process.log import line
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
 
 RETRY_AFTER_S: Final = 2.0
-MAKE_WAY_S: Final = 0.002
+MAKE_WAY_S: Final = 0.001
+MAKE_WAY_TIMES: Final = 5
 """What was parked lets a request that reads go first, which needs about as long: threads that compute take
-the interpreter's lock from each other. Under a constant load some 500 streams and waits go on each second;
+the interpreter's lock from each other. Under a constant load some 200 streams and waits go on each second;
 what a stream has to send meanwhile is sent together."""
 
 _log: Final = logging.getLogger("spoon.api.http")
@@ -97,14 +98,21 @@ class Threads:
     def work(self, thread: RequestThread) -> None:
         """The main function of each thread."""
         while (task := self._next(thread)) is not None:
-            if thread.pool is Pool.PARKED and self._pools.running(Pool.READ):
-                time.sleep(MAKE_WAY_S)
+            if thread.pool is Pool.PARKED:
+                self._make_way()
             try:
                 task.service()
             except Exception:  # noqa: BLE001  the outermost loop of this thread
                 _log.exception(line("service_failed"))
             with self._lock:
                 self._leave(thread)
+
+    def _make_way(self) -> None:
+        """Let requests that read go first."""
+        for _ in range(MAKE_WAY_TIMES):
+            if not self._pools.running(Pool.READ):
+                return
+            time.sleep(MAKE_WAY_S)
 
     def step_aside(self, thread: RequestThread) -> None:
         """The thread is busy, but not counted any more: the next task of its pool gets another one."""
