@@ -30,6 +30,8 @@ _ENDS: Final = ToolAnnotations(
 """A canceled job can be submitted again, but what it had done so far is lost."""
 _SIGNATURES: Final[Mapping[bytes, str]] = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 _ELSE: Final = "image/webp"
+_ANY: Final = "application/octet-stream"
+"""What hosts are told before they read an image, which may be of each of these types."""
 
 
 class SpoonMcp(MCPServer[dict[str, Any]]):
@@ -60,7 +62,7 @@ def server_of(backend: Backend) -> SpoonMcp:
         title="Images with Stable Diffusion",
         instructions=_INSTRUCTIONS,
         version=VERSION,
-        log_level="WARNING",  # its records of calls have prompts
+        log_level="WARNING",  # its records of refused calls quote them
         subscriptions=False,
     )
     making, looking = Making(backend), Looking(backend)
@@ -77,7 +79,7 @@ def server_of(backend: Backend) -> SpoonMcp:
     )
     for function, annotations in tools:
         server.add_tool(function, annotations=annotations, structured_output=False)
-    server.resource(URI + "{image_id}", name="image", mime_type="image/*")(looking.read_image)
+    server.resource(URI + "{image_id}", name="image", mime_type=_ANY)(looking.read_image)
     return server
 
 

@@ -112,10 +112,15 @@ def _connected(transport: object, mode: str) -> Iterator[Host]:
 
 
 @contextmanager
-def served(options: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[str]:
-    """`spoon ... mcp --http 0` as a process of its own. Yields: its URL."""
+def served(
+    options: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    more: Sequence[str] = (),
+) -> Iterator[str]:
+    """`spoon ... mcp --http 0 ...` as a process of its own. Yields: its URL."""
     log = folder / f"mcp-{os.urandom(4).hex()}.log"
-    command = [sys.executable, "-m", "api.cli.main", *options, "mcp", "--http", "0"]
+    command = [sys.executable, "-m", "api.cli.main", *options, "mcp", "--http", "0", *more]
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=errors, stderr=errors, env=_environ(folder, variables))
     try:

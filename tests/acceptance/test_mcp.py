@@ -399,7 +399,9 @@ def test_each_client_acts_with_its_own_key(keyed: tuple[Server, dict[str, str]])
     server, keys = keyed
     ask: dict[str, object] = {"prompt": "mine", "engine": "studio"}
     with ExitStack() as stack:
-        url = stack.enter_context(served(options_of(server), server.folder, {"SPOON_KEY": keys["root"]}))
+        mine, everywhere = {"SPOON_KEY": keys["root"]}, ("--host", "0.0.0.0")
+        url = stack.enter_context(served(options_of(server), server.folder, mine, everywhere))
+        url = url.replace("0.0.0.0", "127.0.0.1")
         alice, bob, wall, nobody = (
             stack.enter_context(by_http(url, keys.get(name))) for name in ("alice", "bob", "wall", "nobody")
         )
@@ -426,7 +428,7 @@ def test_on_stdio_the_key_is_that_of_the_command(keyed: tuple[Server, dict[str, 
 
 
 def test_no_prompt_is_logged(web: Host, studio: Server) -> None:
-    for prompt in ("a secret otter [fail]", "a secret otter\0"):
+    for prompt in ("an otter [fail]", "<lora:otter:1>"):
         assert web.call("generate_image", prompt=prompt, engine="studio").is_error
     (log,) = studio.folder.glob("mcp-*.log")
     assert "otter" not in log.read_text()
