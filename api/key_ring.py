@@ -34,7 +34,10 @@ class KeyRing:
         self._reader = reader
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._is_stale = True
+        self._latest: object = object()
+        """Stands for the last change that was heard of."""
+        self._read: object = None
+        """The one that `_rows` has; None: they were never read."""
         self._rows: Mapping[KeyId, KeyRow] = MappingProxyType({})
         hub.join(self)
 
@@ -42,7 +45,7 @@ class KeyRing:
         """A notice of the hub."""
         match notice:
             case Reread() | Changed(kind=ChangeKind.KEY):
-                self._is_stale = True
+                self._latest = object()
             case _:
                 pass
 
@@ -80,12 +83,10 @@ class KeyRing:
                 return row
 
     def _present(self) -> Mapping[KeyId, KeyRow]:
-        if self._is_stale:
-            with self._lock:
-                self._is_stale = False  # before reading: what changes meanwhile is read again
-                try:
+        if self._read is not self._latest:
+            with self._lock:  # until they are read, nobody is answered by the old ones
+                latest = self._latest  # before reading: what changes meanwhile is read again
+                if self._read is not latest:
                     self._rows = {row.key_id: row for row in all_keys(self._reader)}
-                except BaseException:
-                    self._is_stale = True
-                    raise
+                    self._read = latest
         return self._rows

@@ -20,6 +20,7 @@ from tests.integration.api import attacks
 from tests.integration.api.attacks import Address, Answer
 from tests.integration.api.fake_manager import FakeManager
 from tests.unit.api.fake_bus import accepted
+from tests.unit.views.database import SampleDatabase
 
 ROOT = Path(__file__).parents[3]
 MOST_MEMORY_KB = 400_000
@@ -70,7 +71,10 @@ def running(bus_folder: Path, more: str = "") -> Iterator[Attacked]:
     for folder in ("models/uploads", "images", "temporary"):
         (bus_folder / folder).mkdir(parents=True)
     file = bus_folder / "spoon.toml"
+    (bus_folder / "database").mkdir()
+    SampleDatabase(bus_folder / "database" / "spoon.sqlite3").close()
     file.write_text(
+        f'[database]\nfolder = "{bus_folder}/database"\n'
         f'[bus]\nfolder = "{bus_folder}"\n[server]\nport = 0\n{more}\n'
         f'[models]\nfolder = "{bus_folder}/models"\n'
         f'[images]\nfolder = "{bus_folder}/images"\nmin_free = 0\n'
