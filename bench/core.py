@@ -19,6 +19,7 @@ from kernel.protocol.enums import EngineState, JobState, ModelBase, ModelState, 
 from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, ModelId
 from kernel.protocol.rows import EngineRow, JobRow, ModelRow
 from kernel.protocol.specs import INSPECTION_RULES, EngineSpec, JobRequest
+from kernel.protocol.webhooks import Signer
 
 WAITING: Final = 100_000
 ROUNDS: Final = 5
@@ -39,6 +40,9 @@ class CountingIds:
 
     def secret(self) -> str:
         return f"secret-{next(self._numbers)}"
+
+    def signing_secret(self, signer: Signer) -> str:
+        return signer.subject
 
     def seed(self) -> int:
         return next(self._numbers)

@@ -100,6 +100,13 @@ class Models(Struct, frozen=True, kw_only=True):
         return (*self.file_roots, *self.folders)
 
 
+class Callbacks(Struct, frozen=True, kw_only=True):
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts with private addresses that callbacks may go to."""
+    base_url: Annotated[str, Meta(pattern=r"^https?://[^?#@\s]+$")] | None = None
+    """Where receivers reach this server; None: the URLs of images in callbacks are paths."""
+
+
 class Prompts(Struct, frozen=True, kw_only=True):
     lora_tags: bool = True
     """Whether `<lora:name:0.8>` in a prompt is a LoRA of the job, if the job does not say."""
@@ -154,6 +161,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     blobs: Blobs = Blobs()
     server: Server = Server()
     models: Models = Models()
+    callbacks: Callbacks = Callbacks()
     prompts: Prompts = Prompts()
     engines: Engines = Engines()
     bus: Bus = Bus()

@@ -6,7 +6,7 @@ from typing import Final
 
 from engine_worker.session.states import Cause
 from kernel.core.state.tables import WorkerState
-from kernel.protocol.enums import EngineState, JobState, ModelState, Phase
+from kernel.protocol.enums import DeliveryState, EngineState, JobState, ModelState, Phase
 
 Words = Mapping[tuple[Enum, Enum], str]
 
@@ -72,6 +72,18 @@ JOB: Final[Words] = {
         "its worker cannot make it, or it was there at the third crash, or a picture could not be written"
     ),
     (JobState.PROCESSING, JobState.CANCELLED): "a person cancels it",
+}
+
+DELIVERY: Final[Words] = {
+    (DeliveryState.WAITING, DeliveryState.SENDING): "its time has come, and there is a place for it",
+    (DeliveryState.WAITING, DeliveryState.FAILED): "its receiver has answered 410 to another one",
+    (DeliveryState.SENDING, DeliveryState.WAITING): (
+        "its receiver did not answer 2xx, or its worker died, or the Manager started again"
+    ),
+    (DeliveryState.SENDING, DeliveryState.DELIVERED): "its receiver answered 2xx",
+    (DeliveryState.SENDING, DeliveryState.FAILED): "its receiver answered 410, or it was the last attempt",
+    (DeliveryState.DELIVERED, DeliveryState.WAITING): "a person has it sent again",
+    (DeliveryState.FAILED, DeliveryState.WAITING): "a person has it sent again",
 }
 
 _PROCESS_GONE: Final = "its process has ended"

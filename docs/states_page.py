@@ -24,7 +24,7 @@ class Machine:
 _INTRODUCTION: Final = (
     "Every change of a state is checked against these tables: a change that is not drawn here cannot happen.",
     "They are in `kernel/core/state/tables.py` and, for the worker's own side,",
-    "`engine_worker/session/states.py`. The REST API shows the states of models, engines and jobs.",
+    "`engine_worker/session/states.py`. The REST API shows those of models, engines, jobs and deliveries.",
 )
 
 
@@ -51,6 +51,12 @@ def machines() -> tuple[Machine, ...]:
             state_words.ENGINE,
         ),
         _of_core("Job", "What a person asked for.", tables.JOB_MOVES, state_words.JOB),
+        _of_core(
+            "Delivery",
+            "What is sent to one receiver about one event of a job.",
+            tables.DELIVERY_MOVES,
+            state_words.DELIVERY,
+        ),
         _of_core(
             "Worker", "A worker process, as the Manager sees it.", tables.WORKER_MOVES, state_words.WORKER
         ),

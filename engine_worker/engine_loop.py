@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from engine_worker.formats.allowed_paths import resolve
 from engine_worker.port import Emit, Engine, Failed, Outcome, Wake
 from engine_worker.preload import read_ahead
-from engine_worker.session.actions import Adjust, Admit, Cancel, Exit, Inspect, Load, Scan, Task
+from engine_worker.session.actions import Adjust, Admit, Cancel, Deliver, Exit, Inspect, Load, Scan, Task
 from engine_worker.shell import Inbox, Woken
 from kernel.process.memory import give_back_freed_memory
 from kernel.protocol.errors import ModelUnreadable, SpoonError
@@ -91,7 +91,7 @@ class EngineLoop:
         elif self._engine is not None:
             self._do_with(self._engine, task)
 
-    def _do_with(self, engine: Engine, task: Adjust | Admit | Cancel | Inspect | Scan) -> None:
+    def _do_with(self, engine: Engine, task: Adjust | Admit | Cancel | Inspect | Scan | Deliver) -> None:
         match task:
             case Admit():
                 self._admit(engine, task)
@@ -99,7 +99,7 @@ class EngineLoop:
                 engine.adjust(task.max_batch)
             case Cancel():
                 engine.cancel(task.job_id)
-            case Inspect() | Scan():
+            case Inspect() | Scan() | Deliver():
                 """The session of an engine worker never asks for this."""
             case _:
                 assert_never(task)

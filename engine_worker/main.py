@@ -23,7 +23,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, NoReturn
@@ -31,7 +31,7 @@ from typing import Final, NoReturn
 from engine_worker import ticket
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.fetch.fetch_loop import FetchLoop
-from engine_worker.port import Emit, Engine, Fetching, Scanning, Wake
+from engine_worker.port import Emit, Engine, Fetching, Scanning, Sending, Wake
 from engine_worker.preload import EngineImports
 from engine_worker.session.actions import Exit, ExitCode
 from engine_worker.session.events import LoopBroke
@@ -45,7 +45,7 @@ from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration, NotInstalled
 from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, PRELOAD_OPTION, Join
 from kernel.protocol.version import VERSION
-from kernel.protocol.worker import Hello
+from kernel.protocol.worker import CallbackEnded, Hello
 
 OWN: Final = "engine_worker"
 """The parent of the loggers of all modules of a worker."""
@@ -112,7 +112,11 @@ def _work(join: Join, imports: EngineImports | None) -> Exit:
     loop: EngineLoop | FetchLoop
     if join.role is WorkerRole.FETCH:
         loop = FetchLoop(
-            inbox, lambda: _build_fetcher(join), lambda: _build_scanner(join, roots), thread.report
+            inbox,
+            lambda: _build_fetcher(join),
+            lambda: _build_scanner(join, roots),
+            lambda: _build_sender(join, thread.report),
+            thread.report,
         )
     else:
         keep_freed_memory()
@@ -162,6 +166,12 @@ def _build_scanner(join: Join, roots: Sequence[Path]) -> Scanning:
     from engine_worker.fetch.scanning.scanner import Scanner
 
     return Scanner(roots, None if join.fetch is None else Path(join.fetch.folder))
+
+
+def _build_sender(join: Join, report: Callable[[CallbackEnded], None]) -> Sending:
+    from engine_worker.fetch.callbacks.sender import build_sender
+
+    return build_sender(() if join.fetch is None else join.fetch.callback_hosts, report)
 
 
 def _build_fake(emit: Emit, wake: Wake) -> Engine:

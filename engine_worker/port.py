@@ -17,6 +17,7 @@ from kernel.protocol.worker import (
     ScanEnded,
     ScanFolders,
     ScanProgress,
+    SendCallback,
 )
 
 Inputs = Mapping[InputKind, bytes]
@@ -177,3 +178,10 @@ class Scanning(Protocol):
     """Looks through folders for models. It may be left off after any report."""
 
     def scan(self, order: ScanFolders) -> Iterator[ScanReport]: ...
+
+
+class Sending(Protocol):
+    """Sends callbacks, several at once."""
+
+    def send(self, order: SendCallback) -> None:
+        """Post in the background, and report CallbackEnded, from any thread."""

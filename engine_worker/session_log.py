@@ -9,6 +9,7 @@ from kernel.process.log import LogValue, line
 from kernel.protocol.ids import JobId
 from kernel.protocol.worker import (
     Accepted,
+    CallbackEnded,
     CancelJob,
     ControlMap,
     EngineFailed,
@@ -36,6 +37,7 @@ from kernel.protocol.worker import (
     ScanBegun,
     ScanFolders,
     ScanProgress,
+    SendCallback,
     Welcome,
     WorkerOrder,
     WorkerReport,
@@ -118,6 +120,10 @@ def _details_of_the_rest(message: Message) -> dict[str, LogValue]:
                 "gone": len(message.gone),
                 "absent": len(message.absent),
             }
+        case SendCallback():  # its URL and its body are its receiver's alone
+            return {"delivery_id": message.delivery_id, "attempt": message.attempt}
+        case CallbackEnded():
+            return {"delivery_id": message.delivery_id, "answered": message.answered}
         case Welcome():
             return {"epoch": message.epoch}
         case Refuse():

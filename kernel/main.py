@@ -26,7 +26,7 @@ from conf.settings import Settings
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
-from kernel.process.keys import ensure_all
+from kernel.process.keys import ensure_all, ensure_master_key
 from kernel.process.lock import FolderLock
 from kernel.process.log import line, start
 from kernel.process.startup import forget_variable, hide_memory, make_files_private, raise_file_limit
@@ -163,9 +163,9 @@ def build(whole: Whole, store: Store, state_reader: StateReader, stack: ExitStac
     stack.callback(files.close)
     storage_folders = StorageFolders(settings.images.folder, settings.models.folder)
     snapshot = as_found(_with_past(snapshot, whole.process_resources), found, storage_folders, devices.read())
-    broker = Broker(
-        snapshot, limits_of(settings, with_api=options.with_api), clock.RandomIdSource(), clock.now()
-    )
+    master_key = ensure_master_key(private_folder(settings.bus_folder))
+    ids = clock.RandomIdSource(master_key)
+    broker = Broker(snapshot, limits_of(settings, with_api=options.with_api), ids, clock.now())
     front, back, gate, terms = _open_bus(settings, options, whole.process_resources.fetch, stack)
     registry = WorkerRegistry(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
@@ -180,6 +180,7 @@ def build(whole: Whole, store: Store, state_reader: StateReader, stack: ExitStac
         state_reader=state_reader,
         api_process=ApiProcess(launcher, options.config),
         disks=_disks(settings),
+        master_key=master_key,
     )
     absent = none_absent if options.fake_engines else partial(absent_detectors, settings.detectors_folder)
     looks = (clock.now, devices.read, storage_folders, absent)

@@ -52,6 +52,7 @@ from api.http.resources.queue import Queue
 from api.http.resources.session import SessionResource
 from api.http.resources.system import System
 from api.http.resources.waiting import Waiting
+from api.http.resources.webhooks import Webhooks
 from api.http.route_roles import ROLES
 from api.http.routes import OpenAi, Resources, routes
 from api.hub import Hub
@@ -132,6 +133,7 @@ def _resources(
         events=Events(reader, hub, streams),
         metrics=Metrics(JobMetrics(reader), ManagerMetrics(bus), ApiMetrics(bus, streams, waits)),
         documents=Documents(),
+        webhooks=Webhooks(bus, reader),
         keys=Keys(bus, reader, now_ms),
         session=SessionResource(access),
         openai=_openai(settings, reader, sending, models, download, answering),

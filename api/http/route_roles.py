@@ -58,6 +58,18 @@ OF_USERS: Final = (
     "generate_images",
     "edit_images",
     "vary_images",
+    "list_job_deliveries",
+    "redeliver_of_job",
+    "get_callback_secret",
+    "create_webhook",
+    "list_webhooks",
+    "get_webhook",
+    "edit_webhook",
+    "delete_webhook",
+    "rotate_webhook",
+    "test_webhook",
+    "list_deliveries",
+    "redeliver",
 )
 OF_ADMINS: Final = (
     "register_model",

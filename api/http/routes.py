@@ -17,6 +17,7 @@ from api.http.contract import image_types as image
 from api.http.contract import job_types as job
 from api.http.contract import key_types as key
 from api.http.contract import model_types as model
+from api.http.contract import webhook_types as hook
 from api.http.contract.constraints import WaitQuery
 from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
 from api.http.framework.documents import Documents
@@ -36,6 +37,7 @@ from api.http.resources.keys import Keys
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruned, PruneInput, Pruning
 from api.http.resources.queue import Queue, QueueState
+from api.http.resources.webhooks import Webhooks
 from kernel.protocol import errors as e
 from kernel.protocol.enums import ImageFileType
 
@@ -68,6 +70,7 @@ class Resources:
     events: Events
     metrics: Metrics
     documents: Documents
+    webhooks: Webhooks
     openai: OpenAi
     a1111: A1111
     keys: Keys
@@ -82,6 +85,7 @@ IMAGE: Final = tuple(f"image/{kind}" for kind in ImageFileType)
 IMAGE_FILE: Final = {200: IMAGE, 304: None}
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_SUCH_MODEL = (*NO_MODEL, e.NameAmbiguous)
+NO_WEBHOOK = (e.WebhookNotFound,)
 NO_JOB, NO_IMAGE, NO_KEY = (e.JobNotFound,), (e.ImageNotFound,), (e.KeyNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
 WRONG_MODEL = (e.ModelMissing, e.WrongModelType, e.ModelNotReady, e.WrongModelBase)
@@ -103,6 +107,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
     """The table. Every route may also return the errors that `api.http.framework.openapi` adds to all of
     them."""
     one_model, one_engine = "/v1/models/{model_id}", "/v1/engines/{engine_id}"
+    one_webhook = "/v1/webhooks/{webhook_id}"
     one_job, one_image, one_key = "/v1/jobs/{job_id}", "/v1/images/{image_id}", "/v1/keys/{key_id}"
     return (
         Route("register_model", "POST", "/v1/models", r.models.create, "Register a model",
@@ -195,6 +200,39 @@ def routes(r: Resources) -> tuple[Route, ...]:
                e.NotInstalled, e.KeyReused, *QUEUE_LIMITS, e.DiskFull), KEYED),
         Route("stream_job_events", "GET", f"{one_job}/events", r.job_events.show, "Stream a job's events",
               {200: JOB_EVENTS, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
+
+        Route("list_job_deliveries", "GET", f"{one_job}/deliveries", r.webhooks.list_of_job,
+              "List what was sent to a job's callback_url",
+              {200: hook.DeliveryPage}, None, hook.PageQuery, NO_JOB),
+        Route("redeliver_of_job", "POST", f"{one_job}/deliveries/{{delivery_id}}/redeliver",
+              r.webhooks.redeliver_of_job, "Send something to a job's callback_url again",
+              {202: hook.Delivery}, None, None,
+              (*NO_JOB, e.DeliveryNotFound, e.IllegalMove, e.KeyReused), KEYED),
+        Route("get_callback_secret", "GET", "/v1/callbacks/secret", r.webhooks.show_secret,
+              "Show the secret that callbacks of your jobs are signed with",
+              {200: hook.JobSecret}, errors=ASKING),
+
+        Route("create_webhook", "POST", "/v1/webhooks", r.webhooks.create, "Subscribe a receiver to events",
+              {201: hook.NewWebhook}, hook.WebhookInput, None, (e.TooManyWebhooks, e.KeyReused), KEYED),
+        Route("list_webhooks", "GET", "/v1/webhooks", r.webhooks.list, "List webhooks",
+              {200: hook.WebhookPage}, query=hook.PageQuery),
+        Route("get_webhook", "GET", one_webhook, r.webhooks.show, "Show a webhook",
+              {200: hook.Webhook}, errors=NO_WEBHOOK),
+        Route("edit_webhook", "PATCH", one_webhook, r.webhooks.edit,
+              "Change a webhook, or begin again with one that has ended",
+              {200: hook.Webhook}, hook.WebhookEdit, None, NO_WEBHOOK),
+        Route("delete_webhook", "DELETE", one_webhook, r.webhooks.delete,
+              "Delete a webhook and its deliveries", {204: None}, errors=NO_WEBHOOK),
+        Route("rotate_webhook", "POST", f"{one_webhook}/rotate", r.webhooks.rotate,
+              "Replace a webhook's secret", {200: hook.NewWebhook}, None, None,
+              (*NO_WEBHOOK, e.KeyReused), KEYED),
+        Route("test_webhook", "POST", f"{one_webhook}/test", r.webhooks.test, "Send a test to a webhook",
+              {202: hook.Delivery}, None, None, (*NO_WEBHOOK, e.IllegalMove, e.KeyReused), KEYED),
+        Route("list_deliveries", "GET", f"{one_webhook}/deliveries", r.webhooks.list_deliveries,
+              "List what was sent to a webhook", {200: hook.DeliveryPage}, None, hook.PageQuery, NO_WEBHOOK),
+        Route("redeliver", "POST", f"{one_webhook}/deliveries/{{delivery_id}}/redeliver",
+              r.webhooks.redeliver, "Send something to a webhook again", {202: hook.Delivery}, None, None,
+              (*NO_WEBHOOK, e.DeliveryNotFound, e.IllegalMove, e.KeyReused), KEYED),
 
         Route("read_infotext", "POST", "/v1/infotext", r.infotexts.read,
               "Read how an image was made, as a job",

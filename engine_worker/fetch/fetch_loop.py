@@ -1,10 +1,10 @@
-"""A fetch worker's main thread: fetches the models that the session asks for, one after the other, and looks
-through folders while nothing else is to be done."""
+"""A fetch worker's main thread: fetches the models that the session asks for, one after the other, looks
+through folders while nothing else is to be done, and hands callbacks to the threads that send them."""
 
 from collections.abc import Callable
 
-from engine_worker.port import Fetching, Scanning
-from engine_worker.session.actions import Exit, Inspect, Scan
+from engine_worker.port import Fetching, Scanning, Sending
+from engine_worker.session.actions import Deliver, Exit, Inspect, Scan
 from engine_worker.session.events import FetchEvent, ScanStopped
 from engine_worker.shell import Inbox
 from kernel.protocol.errors import SpoonError
@@ -29,15 +29,18 @@ class FetchLoop:
         inbox: Inbox,
         build: Callable[[], Fetching],
         build_scanner: Callable[[], Scanning],
+        build_sender: Callable[[], Sending],
         report: Report,
     ) -> None:
-        """`build` is called for the first model, because importing the download packages takes a while, and
-        `build_scanner` for each scan."""
+        """`build` is called for the first model, because importing the download packages takes a while,
+        `build_sender` for the first callback, and `build_scanner` for each scan."""
         self._inbox = inbox
         self._build = build
         self._build_scanner = build_scanner
         self._report = report
+        self._build_sender = build_sender
         self._fetcher: Fetching | None = None
+        self._sender: Sending | None = None
 
     def run(self) -> Exit:
         """Work until the session ends. Returns: how it ended."""
@@ -49,6 +52,9 @@ class FetchLoop:
                 self._fetch(task.source)
             elif isinstance(task, Scan):
                 self._scan(task.order)
+            elif isinstance(task, Deliver):
+                self._sender = self._sender or self._build_sender()
+                self._sender.send(task.order)
 
     def _scan(self, order: ScanFolders) -> None:
         """Anything else to do comes first, once the file that is being read was reported."""

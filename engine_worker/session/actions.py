@@ -7,7 +7,7 @@ from engine_worker.port import Inputs
 from kernel.protocol.ids import JobId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder
-from kernel.protocol.worker import ScanFolders, WorkerReport
+from kernel.protocol.worker import ScanFolders, SendCallback, WorkerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,13 @@ class Scan:
     order: ScanFolders
 
 
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send this callback."""
+
+    order: SendCallback
+
+
 class ExitCode(IntEnum):
     """The worker's exit status."""
 
@@ -86,6 +93,6 @@ class Exit:
     close_s: float
 
 
-Task = Load | Adjust | Admit | Cancel | Inspect | Scan
+Task = Load | Adjust | Admit | Cancel | Inspect | Scan | Deliver
 """Tasks of the main thread."""
 Action = Send | Task | Exit

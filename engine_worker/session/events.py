@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from engine_worker.port import Completed, Dropped, Failed, ImageEncoded, Mapped, Previewed, Stepped
 from kernel.protocol.ids import Epoch, JobId
 from kernel.protocol.worker import (
+    CallbackEnded,
     EngineFailed,
     EngineProgress,
     EngineReady,
@@ -96,6 +97,6 @@ EngineEvent = (
 )
 """The events of an engine's loop. Reports that need no decision are sent as they are."""
 ScanEvent = ScanBegun | ScanProgress | FileScanned | ScanEnded | ScanStopped
-FetchEvent = ModelProgress | ModelInspected | ModelFailed | ScanEvent
+FetchEvent = ModelProgress | ModelInspected | ModelFailed | CallbackEnded | ScanEvent
 LifeEvent = Opened | KeyRefused | StopAsked | LoopBroke | DeadlinePassed
 Event = LifeEvent | OrderArrived | EngineEvent | FetchEvent

@@ -12,7 +12,7 @@ or the Manager is gone. `states.py` has the phases, `jobs.py` the rules of lease
 from typing import Final, assert_never
 
 from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
-from engine_worker.session.actions import Action, Adjust, Exit, Inspect, Load, Scan, Send
+from engine_worker.session.actions import Action, Adjust, Deliver, Exit, Inspect, Load, Scan, Send
 from engine_worker.session.events import (
     DeadlinePassed,
     EngineEvent,
@@ -34,9 +34,10 @@ from engine_worker.session.states import LEAVING_PHASES, MOVES, PARTINGS, WELCOM
 from engine_worker.session.throttle import Throttle
 from engine_worker.session.unstored_images import UnstoredImages
 from kernel.protocol.enums import Stage, WorkerRole
-from kernel.protocol.ids import NO_EPOCH, Epoch, JobId, Lease, ModelId
+from kernel.protocol.ids import NO_EPOCH, DeliveryId, Epoch, JobId, Lease, ModelId
 from kernel.protocol.worker import (
     AdjustEngine,
+    CallbackEnded,
     CancelJob,
     ControlMap,
     Drain,
@@ -62,12 +63,21 @@ from kernel.protocol.worker import (
     RunJob,
     ScanEnded,
     ScanFolders,
+    SendCallback,
     Welcome,
 )
 
 LifeOrder = Welcome | Refuse | Drain | Leave | Pong
 WorkOrder = (
-    LoadEngine | AdjustEngine | InspectModel | ScanFolders | RunJob | CancelJob | ImageStored | MapStored
+    LoadEngine
+    | AdjustEngine
+    | InspectModel
+    | ScanFolders
+    | SendCallback
+    | RunJob
+    | CancelJob
+    | ImageStored
+    | MapStored
 )
 
 _DEFAULT_PATIENCE: Final = Patience()
@@ -89,6 +99,7 @@ class Session:
         self._engine: LoadEngine | EngineReady | EngineFailed | None = None
         self._models: set[ModelId] = set()
         self._scan: ScanFolders | None = None
+        self._callbacks: set[DeliveryId] = set()
 
     @property
     def epoch(self) -> Epoch:
@@ -122,7 +133,7 @@ class Session:
 
     def _is_empty(self) -> bool:
         """A scan is not waited for: the Manager asks for it again."""
-        return not (self._jobs or self._images or self._models)
+        return not (self._jobs or self._images or self._models or self._callbacks)
 
     def _decide(self, event: Event, now: float) -> list[Action]:
         match event:
@@ -210,6 +221,8 @@ class Session:
                 return self._inspect(order)
             case ScanFolders():
                 return self._begin_scan(order)
+            case SendCallback():
+                return self._deliver(order)
             case RunJob():
                 return self._run(Given(order, blobs))
             case _:
@@ -242,6 +255,12 @@ class Session:
             return []
         self._scan = order
         return [Scan(order)]
+
+    def _deliver(self, order: SendCallback) -> list[Action]:
+        if order.delivery_id in self._callbacks or not self._takes_work(WorkerRole.FETCH):
+            return []
+        self._callbacks.add(order.delivery_id)
+        return [Deliver(order)]
 
     def _run(self, given: Given) -> list[Action]:
         if not isinstance(self._engine, EngineReady) or not self._takes_work(WorkerRole.ENGINE):
@@ -287,6 +306,9 @@ class Session:
             case ModelInspected() | ModelFailed():
                 self._pace.forget(event.model_id)
                 self._models.discard(event.model_id)
+                return [Send(event)]
+            case CallbackEnded():
+                self._callbacks.discard(event.delivery_id)
                 return [Send(event)]
             case _:
                 return self._on_scan(event)

@@ -12,11 +12,22 @@ from kernel.core.events import Peer
 from kernel.core.memory_model.memory_demand import Reservation
 from kernel.protocol import client, worker
 from kernel.protocol.enums import GoneReason, WorkerRole
-from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.ids import (
+    BlobId,
+    DeliveryId,
+    EngineId,
+    ImageId,
+    JobId,
+    Lease,
+    ModelId,
+    WebhookId,
+    WorkerId,
+)
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.rows import (
     BlobRow,
     ChangeRow,
+    DeliveryRow,
     EngineRow,
     ImageRow,
     JobRow,
@@ -25,8 +36,10 @@ from kernel.protocol.rows import (
     ModelRow,
     ScannedFile,
     ScanRow,
+    WebhookRow,
 )
 from kernel.protocol.specs import JobSpec
+from kernel.protocol.webhooks import Signer
 
 # Saves.
 
@@ -168,6 +181,36 @@ class SaveKeyUse(Struct, frozen=True):
     first_hour: int
 
 
+class SaveWebhook(Struct, frozen=True):
+    """Save a webhook, new or changed."""
+
+    row: WebhookRow
+
+
+class DropWebhook(Struct, frozen=True):
+    """Delete a webhook with its deliveries."""
+
+    webhook_id: WebhookId
+
+
+class AddDelivery(Struct, frozen=True):
+    row: DeliveryRow
+    body: str
+
+
+class SaveDelivery(Struct, frozen=True):
+    """Save a delivery's changed row; its body never changes."""
+
+    row: DeliveryRow
+
+
+class ForgetDeliveries(Struct, frozen=True):
+    """Delete deliveries that ended before this time, and all but so many of those that ended last."""
+
+    before_ms: int
+    kept: int
+
+
 class SavePause(Struct, frozen=True):
     """Remember since when all queues are paused; None: they are not."""
 
@@ -194,6 +237,7 @@ class ForgetOld(Struct, frozen=True):
     changes_to_keep: int
 
 
+CallbackSave = AddDelivery | SaveDelivery | SaveWebhook | DropWebhook | ForgetDeliveries
 Save = (
     RecordChange
     | SaveReply
@@ -220,6 +264,7 @@ Save = (
     | SavePause
     | SaveKey
     | SaveKeyUse
+    | CallbackSave
     | ForgetOld
 )
 """What comes most is first: that is how `isinstance` looks for it."""
@@ -270,6 +315,19 @@ class GiveJob(Struct, frozen=True):
     """Positions of the images that are not stored yet."""
     models: tuple[ModelSource, ...] = ()
     """Every model that the spec names."""
+
+
+class GiveDelivery(Struct, frozen=True):
+    """Send SendCallback to a worker. The shell reads the body, which the core does not keep in memory, and
+    signs it."""
+
+    worker_id: WorkerId
+    delivery_id: DeliveryId
+    attempt: int
+    url: str
+    signer: Signer
+    at_s: int
+    """The time that is signed. Units: seconds since 1970 UTC."""
 
 
 class LaunchWorker(Struct, frozen=True):
@@ -389,6 +447,7 @@ Effect = (
     | PushPreview
     | Order
     | GiveJob
+    | GiveDelivery
     | LaunchWorker
     | MintTicket
     | TerminateWorker

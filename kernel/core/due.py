@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Ticket, WorkerId
+from kernel.protocol.ids import BlobId, DeliveryId, EngineId, ImageId, JobId, Ticket, WorkerId
 
 
 class Hello(Struct, frozen=True):
@@ -92,6 +92,20 @@ class Scan(Struct, frozen=True):
     """models.folders are looked through again."""
 
 
+class Callbacks(Struct, frozen=True):
+    """A callback may be sent."""
+
+
+class Resume(Struct, frozen=True):
+    """Callbacks may be sent again, after their worker died."""
+
+
+class Deliver(Struct, frozen=True):
+    """A callback must have been answered, or given up by its worker."""
+
+    delivery_id: DeliveryId
+
+
 class Store(Struct, frozen=True):
     """An output that could not be written may be tried again."""
 
@@ -133,6 +147,9 @@ Due = (
     | GiveUp
     | Fetch
     | Scan
+    | Callbacks
+    | Resume
+    | Deliver
     | Store
     | Claim
     | Housekeeping

@@ -9,6 +9,7 @@ from kernel.protocol import client, worker
 from kernel.protocol.enums import BlobKind, ControlType, GoneReason
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.rows import (
+    DeliveryRow,
     EngineRow,
     ImageRow,
     JobRow,
@@ -17,6 +18,7 @@ from kernel.protocol.rows import (
     ModelRow,
     ScannedFile,
     ScanRow,
+    WebhookRow,
 )
 from kernel.protocol.status import DeviceStatus
 
@@ -78,6 +80,8 @@ class Facts(Struct, frozen=True):
     images: tuple[ImageRow, ...] = ()
     """Only with DeleteImages."""
     ended_job: JobRow | None = None
+    delivery: DeliveryRow | None = None
+    """Only with Redeliver."""
     devices: tuple[DeviceFact, ...] = ()
     """Only with commands that may start an engine."""
     prunable: Prunable | None = None
@@ -283,6 +287,10 @@ class Snapshot(Struct, frozen=True):
     open_jobs: tuple[JobRow, ...] = ()
     keys: tuple[KeyRow, ...] = ()
     key_uses: tuple[KeyUseRow, ...] = ()
+    webhooks: tuple[WebhookRow, ...] = ()
+    deliveries: tuple[DeliveryRow, ...] = ()
+    """Those that are open, in the order of `seq`."""
+    last_delivery_seq: int = 0
     stored_positions: dict[str, frozenset[int]] = field(default_factory=dict)
     """By job id: positions of the stored images of an open job."""
     stored_blobs: dict[str, frozenset[BlobKind]] = field(default_factory=dict)

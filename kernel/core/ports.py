@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kernel.protocol.enums import Compilation
+from kernel.protocol.webhooks import Signer
 
 
 class IdSource(Protocol):
@@ -14,6 +15,9 @@ class IdSource(Protocol):
 
     def secret(self) -> str:
         """A token that cannot be guessed."""
+
+    def signing_secret(self, signer: Signer) -> str:
+        """The secret of a receiver, `whsec_...`: always the same for the same signer."""
 
     def seed(self) -> int:
         """A seed for a job that has none, 0 .. 2**32 - 1."""
@@ -57,5 +61,7 @@ class Limits:
     """Folders of the owner that are looked through for models."""
     scan_every_s: float | None = None
     """None: only when a person asks."""
+    callback_base_url: str | None = None
+    """Where this server is reached by receivers of callbacks; None: their images' URLs are paths."""
     with_api: bool = False
     """Run the API as a child process, and restart it when it dies."""

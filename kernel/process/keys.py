@@ -2,6 +2,7 @@
 
 import hmac
 import os
+import secrets
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -20,6 +21,8 @@ from kernel.protocol.endpoints import (
 from kernel.protocol.errors import BadConfiguration
 
 _PRIVATE: Final = 0o077
+MASTER_KEY_FILE: Final = "callbacks.key_secret"
+MASTER_KEY_BYTES: Final = 32
 
 
 def ensure_key_pair(bus_folder: Path, name: str) -> tuple[bytes, bytes]:
@@ -51,6 +54,37 @@ def _make(bus_folder: Path, name: str) -> None:
                 made.replace(bus_folder / made.name)
     finally:
         os.umask(old_umask)
+
+
+def ensure_master_key(bus_folder: Path) -> bytes:
+    """The key that the secrets of callbacks are derived from (adr/0069), created on first use. Secret.
+
+    Raises: BadConfiguration, if its file is malformed.
+    """
+    file = bus_folder / MASTER_KEY_FILE
+    if not file.exists():
+        with TemporaryDirectory(dir=bus_folder) as place:
+            made = Path(place) / MASTER_KEY_FILE
+            made.touch(mode=0o600)
+            with made.open("w", encoding="ascii") as writing:
+                writing.write(f"{secrets.token_hex(MASTER_KEY_BYTES)}\n")
+                writing.flush()
+                os.fsync(writing.fileno())
+            made.replace(file)
+    try:
+        key = bytes.fromhex(file.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise _no_master_key(file) from error
+    if len(key) != MASTER_KEY_BYTES:
+        raise _no_master_key(file)
+    return key
+
+
+def _no_master_key(file: Path) -> BadConfiguration:
+    return BadConfiguration(
+        f"{file} is not a key file: restore it from a backup, or delete it to have a new one made, which "
+        "changes the secrets of all webhooks"
+    )
 
 
 def ensure_all(bus_folder: Path) -> tuple[tuple[bytes, bytes], dict[ClientRole, bytes]]:

@@ -1,8 +1,7 @@
 """Messages between a client (the REST API, the CLI) and the Manager.
 
-A client sends `ClientMessage`, the Manager answers with `BrokerReply`. A request that changes something is an
-`Ask` inside a `Command`, which carries the idempotency key and the digest of the ask, so that it can be sent
-again without being done again. The union of a role says which messages that role may send.
+A client sends `ClientMessage`, the Manager answers with `BrokerReply`. A change is an `Ask` in a `Command`:
+its key and digest let it be sent again, but not be done again. The union of a role says what it may send.
 """
 
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyIssued, RevokeKey, RotateKey
+from kernel.protocol.api_keys import KeyAsk, KeyIssued
 from kernel.protocol.enums import (
     ChangeKind,
     ControlType,
@@ -31,6 +30,7 @@ from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
 from kernel.protocol.status import Status
 from kernel.protocol.values import MAX_DELETED, DurationS, Name, Note, Priority, Sha256, Tags, Uri
+from kernel.protocol.webhooks import Callback, WebhookAsk, WebhookReply
 
 # Asks: requests that change something.
 
@@ -139,6 +139,7 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     validate_only: bool = False
     key_id: KeyId | None = None
     """The API key of the client; the job belongs to it."""
+    callback: Callback | None = None
 
 
 class EditJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -248,10 +249,8 @@ ApiAsk = (
     | PruneImages
     | ClaimDownload
     | FinishDownload
-    | CreateKey
-    | ChangeKey
-    | RotateKey
-    | RevokeKey
+    | KeyAsk
+    | WebhookAsk
 )
 Ask = ApiAsk | InviteWorker | Shutdown
 
@@ -472,6 +471,7 @@ SingleReply = (
     | DownloadGranted
     | WorkerInvited
     | KeyIssued
+    | WebhookReply
     | Status
     | Watching
     | Changed

@@ -305,6 +305,40 @@ class ChangeKind(StrEnum):
     """The scan of models.folders: running or ended."""
     KEY = "key"
     """An API key: active or revoked."""
+    WEBHOOK = "webhook"
+    """A webhook: active or ended."""
+
+
+class CallbackEvent(StrEnum):
+    """What a webhook or a job's own receiver may want to hear of."""
+
+    JOB_CREATED = "job.created"
+    JOB_STARTED = "job.started"
+    """It was given to a worker; once more, if that worker dies."""
+    JOB_FINISHED = "job.finished"
+    JOB_FAILED = "job.failed"
+    JOB_CANCELLED = "job.cancelled"
+    """Also of a waiting job that goes with its engine."""
+    IMAGE_CREATED = "image.created"
+    """One image of a job is stored."""
+
+
+class DeliveryState(StrEnum):
+    """Of what is sent to a receiver."""
+
+    WAITING = "waiting"
+    """For its turn, or its next attempt."""
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class WebhookState(StrEnum):
+    """Whether a webhook is sent to."""
+
+    ACTIVE = "active"
+    ENDED = "ended"
+    """Its receiver answered 410 (Gone)."""
 
 
 class Role(StrEnum):

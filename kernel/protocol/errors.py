@@ -124,6 +124,18 @@ class KeyNotFound(NotFound):
     code = "key_not_found"
 
 
+class WebhookNotFound(NotFound):
+    """No such webhook."""
+
+    code = "webhook_not_found"
+
+
+class DeliveryNotFound(NotFound):
+    """No such delivery: old ones are forgotten."""
+
+    code = "delivery_not_found"
+
+
 class ImageGone(SpoonError):
     """The image file has been deleted."""
 
@@ -212,6 +224,12 @@ class KeyReused(Conflict):
     """The idempotency key was already used for a different request: use a new key."""
 
     code = "idempotency_key_reused"
+
+
+class TooManyWebhooks(Conflict):
+    """There are too many webhooks: delete one first."""
+
+    code = "too_many_webhooks"
 
 
 class NotEnoughMemory(Conflict):

@@ -17,6 +17,9 @@ BlobId = NewType("BlobId", str)
 WorkerId = NewType("WorkerId", str)
 KeyId = NewType("KeyId", _Id)
 """The public part of an API key."""
+WebhookId = NewType("WebhookId", _Id)
+DeliveryId = NewType("DeliveryId", _Id)
+"""Also the header `webhook-id`, by which a receiver recognizes what it has had before."""
 
 Epoch = NewType("Epoch", int)
 """The number of a Manager start. It rises by one at every start and is never reused."""

@@ -42,6 +42,8 @@ class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Disk space that must stay free."""
     allow_hosts: tuple[str, ...] = ()
     """Hosts with private addresses that may be contacted: `name`, `name:port`."""
+    callback_hosts: tuple[str, ...] = ()
+    """Hosts with private addresses that callbacks may go to, in the same form."""
     tokens: dict[str, str] = {}
     """Tokens by host, `name` or `name:port`, each sent to that host only."""
     allow_pickle: bool = False

@@ -5,8 +5,10 @@ from msgspec import Struct
 from kernel.protocol.api_keys import KeyLimits
 from kernel.protocol.enums import (
     BlobKind,
+    CallbackEvent,
     ChangeKind,
     ControlType,
+    DeliveryState,
     EngineState,
     GoneReason,
     JobState,
@@ -16,10 +18,21 @@ from kernel.protocol.enums import (
     Role,
     Variant,
 )
-from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, KeyId, ModelId
+from kernel.protocol.ids import (
+    BlobId,
+    DeliveryId,
+    EngineId,
+    EventSeq,
+    ImageId,
+    JobId,
+    KeyId,
+    ModelId,
+    WebhookId,
+)
 from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.model_refs import Preparation
 from kernel.protocol.specs import EngineSpec
+from kernel.protocol.webhooks import Callback
 
 
 class ModelRow(Struct, frozen=True):
@@ -151,6 +164,8 @@ class JobRow(Struct, frozen=True, gc=False):
     """It named its checkpoint instead of an engine, so that no other one will do."""
     key_id: KeyId | None = None
     """The API key that it was submitted with; None: without one."""
+    callback: Callback | None = None
+    """Its own receiver; None: it has none."""
 
 
 class ImageRow(Struct, frozen=True):
@@ -213,6 +228,49 @@ class KeyUseRow(Struct, frozen=True):
     hour: int
     images: int = 0
     pixels: int = 0
+
+
+class WebhookRow(Struct, frozen=True):
+    """A subscription. Its secret is not kept: it is derived from its id and `generation`."""
+
+    webhook_id: WebhookId
+    url: str
+    events: tuple[CallbackEvent, ...]
+    created_at_ms: int
+    generation: int = 1
+    key_id: KeyId | None = None
+    """The API key that it belongs to; None: it was created without one."""
+    ended_at_ms: int | None = None
+    """When its receiver answered 410."""
+
+
+class DeliveryRow(Struct, frozen=True, gc=False):
+    """What is sent to one receiver about one event, without its body."""
+
+    delivery_id: DeliveryId
+    seq: int
+    """Those of one job to one receiver are sent in this order. One that is sent again has a new one."""
+    event: str
+    url: str
+    status: DeliveryState
+    created_at_ms: int
+    since_ms: int
+    """When its present series of attempts began."""
+    webhook_id: WebhookId | None = None
+    """None: it is for the job's own receiver."""
+    job_id: JobId | None = None
+    """None: a test."""
+    key_id: KeyId | None = None
+    """Of the job, or the webhook."""
+    attempts: int = 0
+    """Of its present series."""
+    next_at_ms: int | None = None
+    """When it may be sent; None, unless it waits."""
+    ended_at_ms: int | None = None
+    answered: int | None = None
+    """The HTTP status of the last attempt."""
+    error: str | None = None
+    """Why the last attempt failed."""
 
 
 class ChangeRow(Struct, frozen=True):

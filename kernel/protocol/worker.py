@@ -1,13 +1,25 @@
 """Messages between the Manager and a worker: orders go down, reports come up.
 
 A worker opens with Hello and is answered with Welcome or Refuse. An engine worker then gets LoadEngine and
-jobs, a fetch worker gets InspectModel. Every message about a job has the lease under which it was given.
+jobs, a fetch worker gets InspectModel, ScanFolders or SendCallback. Every message about a job has the lease
+under which it was given.
 """
 
 import msgspec
 
 from kernel.protocol.enums import ControlType, Stage, WorkerRole
-from kernel.protocol.ids import Count, EngineId, Epoch, ImageId, JobId, Lease, ModelId, Pixels, WorkerId
+from kernel.protocol.ids import (
+    Count,
+    DeliveryId,
+    EngineId,
+    Epoch,
+    ImageId,
+    JobId,
+    Lease,
+    ModelId,
+    Pixels,
+    WorkerId,
+)
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
 from kernel.protocol.values import MaxBatch
@@ -57,6 +69,17 @@ class ScanFolders(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     folders: tuple[str, ...]
     known: tuple[int, ...] = ()
     """The stamps of files that need not be read again."""
+
+
+class SendCallback(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Post this to a receiver, and report CallbackEnded."""
+
+    delivery_id: DeliveryId
+    attempt: int
+    url: str
+    headers: dict[str, str]
+    """With the signature."""
+    body: str
 
 
 class RunJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -109,6 +132,7 @@ WorkerOrder = (
     | AdjustEngine
     | InspectModel
     | ScanFolders
+    | SendCallback
     | RunJob
     | CancelJob
     | ImageStored
@@ -235,6 +259,19 @@ class ScanEnded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Every unknown file was reported."""
 
 
+class CallbackEnded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A receiver answered, or could not be reached."""
+
+    delivery_id: DeliveryId
+    attempt: int
+    answered: Count | None = None
+    """The HTTP status; None: it did not answer."""
+    retry_after_s: Count | None = None
+    """How long it asks to be left alone."""
+    text: str = ""
+    """Why there is no answer."""
+
+
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The engine has accepted the job."""
 
@@ -330,6 +367,7 @@ WorkerReport = (
     | ScanProgress
     | FileScanned
     | ScanEnded
+    | CallbackEnded
     | Accepted
     | Progress
     | Preview
@@ -367,6 +405,7 @@ FetchReport = (
     | ScanProgress
     | FileScanned
     | ScanEnded
+    | CallbackEnded
     | Goodbye
 )
 """The messages that the role `fetch` may send."""

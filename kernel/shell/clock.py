@@ -6,6 +6,7 @@ from typing import Final
 
 from kernel.core.events import Now
 from kernel.protocol.uuid7 import Uuid7
+from kernel.protocol.webhooks import Signer, secret_text, signing_key
 
 _SEED_BITS: Final = 32
 _SECRET_BYTES: Final = 32
@@ -19,14 +20,19 @@ def now() -> Now:
 class RandomIdSource:
     """New ids that sort by time; secrets and seeds from the system's randomness."""
 
-    def __init__(self) -> None:
+    def __init__(self, master_key: bytes) -> None:
+        """`master_key`: what the secrets of callbacks are derived from. Secret."""
         self._uuid7 = Uuid7()
+        self._master_key = master_key
 
     def id(self) -> str:
         return self._uuid7.text()
 
     def secret(self) -> str:
         return secrets.token_hex(_SECRET_BYTES)
+
+    def signing_secret(self, signer: Signer) -> str:
+        return secret_text(signing_key(self._master_key, signer))
 
     def seed(self) -> int:
         return secrets.randbits(_SEED_BITS)

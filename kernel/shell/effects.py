@@ -20,6 +20,7 @@ from kernel.protocol import client, header, worker
 from kernel.protocol.codec import Frame
 from kernel.protocol.ids import BlobId, ImageId, Lease
 from kernel.protocol.specs import JobOrder, PictureOrder
+from kernel.protocol.webhooks import signed_headers, signing_key
 from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.file_thread import FileThread, Inputs, InputsRead, Output, Reading
 from kernel.shell.model_files import Move
@@ -51,6 +52,8 @@ class Effects:
     state_reader: StateReader
     api_process: ApiProcess
     disks: DiskUsage
+    master_key: bytes = field(repr=False)
+    """Secret: every callback is signed with a key that is derived from it."""
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
     _outputs: dict[ImageId | BlobId, Output] = field(default_factory=dict)
@@ -86,6 +89,8 @@ class Effects:
                 self.registry.send(worker_id, message)
             case actions.GiveJob():
                 self._give_job(effect)
+            case actions.GiveDelivery():
+                self._give_delivery(effect)
             case (
                 actions.StoreOutput()
                 | actions.StoreAgain()
@@ -164,6 +169,20 @@ class Effects:
         self._unsent[action.lease] = run
         files = self.state_reader.input_files(action.job_id, spec.inputs)
         self.files.read(Reading(action.worker_id, action.job_id, action.lease, files))
+
+    def _give_delivery(self, give: actions.GiveDelivery) -> None:
+        body = self.state_reader.delivery_body(give.delivery_id)
+        if body is None:
+            return  # its webhook was deleted in the same batch
+        key = signing_key(self.master_key, give.signer)
+        order = worker.SendCallback(
+            delivery_id=give.delivery_id,
+            attempt=give.attempt,
+            url=give.url,
+            headers=signed_headers(key, give.delivery_id, give.at_s, body),
+            body=body,
+        )
+        self.registry.send(give.worker_id, order)
 
     def send_with_inputs(self, read: InputsRead | InputsUnreadable) -> None:
         """Send a job's order, now that its input images are read or cannot be, unless it was cancelled."""

@@ -4,6 +4,7 @@ So the first key can be made before the server starts for the first time, which 
 nobody else can reach it.
 """
 
+from secrets import token_bytes
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from kernel.core import actions
 from kernel.core.broker import Broker
 from kernel.core.events import Asked, Peer
 from kernel.core.ports import Limits
+from kernel.process.keys import MASTER_KEY_BYTES
 from kernel.process.lock import FolderLock
 from kernel.protocol.api_keys import KeyAsk
 from kernel.protocol.client import SingleReply
@@ -45,7 +47,10 @@ def answer(settings: Settings, data: bytes) -> bytes:
 
 
 def _carried_out(store: Store, ask: KeyAsk) -> SingleReply:
-    ids, snapshot = clock.RandomIdSource(), StateReader(store.connection).snapshot(NO_EPOCH)
+    ids = clock.RandomIdSource(
+        token_bytes(MASTER_KEY_BYTES)
+    )  # no command on keys asks for a webhook's secret
+    snapshot = StateReader(store.connection).snapshot(NO_EPOCH)
     broker = Broker(snapshot, Limits(), ids, clock.now())
     found = broker.handle(Asked(NOBODY, b"", f"offline:{ids.id()}", b"", ask), clock.now())
     for save in found:

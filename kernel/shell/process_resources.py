@@ -88,6 +88,7 @@ def _fetch_terms(settings: Settings, environ: Mapping[str, str]) -> FetchTerms:
         max_bytes=models.max_size_bytes,
         min_free_bytes=settings.images.min_free_bytes,
         allow_hosts=models.allow_hosts,
+        callback_hosts=settings.callbacks.allow_hosts,
         tokens=read_tokens(models.tokens, environ),
         allow_pickle=models.allow_pickle,
         hub=(models.hub or environ.get(HUB_VARIABLE) or PUBLIC_HUB).rstrip("/"),

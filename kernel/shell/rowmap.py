@@ -8,6 +8,7 @@ from msgspec.structs import asdict, fields, replace
 from kernel.protocol import client
 from kernel.protocol.rows import (
     BlobRow,
+    DeliveryRow,
     EngineRow,
     ImageRow,
     JobRow,
@@ -16,6 +17,7 @@ from kernel.protocol.rows import (
     ModelRow,
     ScannedFile,
     ScanRow,
+    WebhookRow,
 )
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.type_info import analyzed
@@ -83,9 +85,25 @@ def key_bindings(row: KeyRow) -> Bindings:
     return asdict(row) | {"limits": to_json(row.limits)}
 
 
-def _names(
-    kind: type[ModelRow | EngineRow | JobRow | ImageRow | ScannedFile | ScanRow | KeyRow | KeyUseRow],
-) -> list[str]:
+def webhook_bindings(row: WebhookRow) -> Bindings:
+    return asdict(row) | {"events": to_json(row.events)}
+
+
+_Row = (
+    ModelRow
+    | EngineRow
+    | JobRow
+    | ImageRow
+    | ScannedFile
+    | ScanRow
+    | KeyRow
+    | KeyUseRow
+    | WebhookRow
+    | DeliveryRow
+)
+
+
+def _names(kind: type[_Row]) -> list[str]:
     """The columns, which the queries select in the order of the row's fields."""
     return [field.name for field in fields(kind)]
 
@@ -99,6 +117,8 @@ _SCAN_COLUMNS: Final = _names(ScanRow)
 _JOB_COLUMNS: Final = _names(JobRow)
 _IMAGE_COLUMNS: Final = _names(ImageRow)
 _KEY_COLUMNS: Final = _names(KeyRow)
+_WEBHOOK_COLUMNS: Final = _names(WebhookRow)
+_DELIVERY_COLUMNS: Final = _names(DeliveryRow)
 
 
 def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> dict[str, object]:
@@ -133,6 +153,14 @@ def key_use(row: SqlRow) -> KeyUseRow:
     return msgspec.convert(dict(zip(_KEY_USE_COLUMNS, row, strict=True)), analyzed(KeyUseRow))
 
 
+def webhook_row(row: SqlRow) -> WebhookRow:
+    return msgspec.convert(_decoded(_WEBHOOK_COLUMNS, row, frozenset({"events"})), analyzed(WebhookRow))
+
+
+def delivery_row(row: SqlRow) -> DeliveryRow:
+    return msgspec.convert(dict(zip(_DELIVERY_COLUMNS, row, strict=True)), analyzed(DeliveryRow))
+
+
 def image_row(row: SqlRow) -> ImageRow:
     return msgspec.convert(dict(zip(_IMAGE_COLUMNS, row, strict=True)), analyzed(ImageRow))
 
@@ -152,7 +180,7 @@ def blob_values(row: BlobRow) -> SqlRow:
 
 
 def job_row(row: SqlRow) -> JobRow:
-    values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings", "models"}))
+    values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings", "models", "callback"}))
     values["names_checkpoint"] = bool(values["names_checkpoint"])
     return msgspec.convert(values, analyzed(JobRow))
 

@@ -8,9 +8,10 @@ from msgspec.structs import replace
 from kernel.core.events import Facts, Prunable, Snapshot, StoredReply
 from kernel.protocol import client
 from kernel.protocol.enums import BlobKind, GoneReason, InputKind, JobState
-from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId
-from kernel.protocol.rows import ImageRow, JobRow, ScanRow
+from kernel.protocol.ids import BlobId, DeliveryId, Epoch, EventSeq, ImageId, JobId
+from kernel.protocol.rows import DeliveryRow, ImageRow, JobRow, ScanRow
 from kernel.protocol.specs import JobSpec
+from kernel.protocol.webhooks import Redeliver
 from kernel.shell import rowmap
 from kernel.shell.file_thread import InputToRead
 from kernel.shell.pruning import ALL, Pruning
@@ -45,6 +46,8 @@ class StateReader:
                 return Facts(stored_reply=stored, images=tuple(row for row in found if row is not None))
             case client.EditJob() | client.CancelJob() | client.DeleteJob():
                 return Facts(stored_reply=stored, ended_job=self._job(ask.job_id))
+            case Redeliver():
+                return Facts(stored_reply=stored, delivery=self._delivery(ask.delivery_id))
             case _:
                 return Facts(stored_reply=stored)
 
@@ -71,6 +74,16 @@ class StateReader:
         for row in self._rows("job", (job_id,)):
             return rowmap.job_row(row)
         return None
+
+    def _delivery(self, delivery_id: DeliveryId) -> DeliveryRow | None:
+        for row in self._rows("delivery", (delivery_id,)):
+            return rowmap.delivery_row(row)
+        return None
+
+    def delivery_body(self, delivery_id: DeliveryId) -> str | None:
+        """What a delivery sends; None, if it was deleted."""
+        body: str | None = self._execute(self._sql["delivery_body"], (delivery_id,)).get
+        return body
 
     def job_spec(self, job_id: JobId) -> JobSpec | None:
         """A job's spec; None, if the job was deleted."""
@@ -104,6 +117,9 @@ class StateReader:
             open_jobs=tuple(open_jobs),
             keys=tuple(map(rowmap.key_row, self._rows("keys"))),
             key_uses=tuple(map(rowmap.key_use, self._rows("key_uses"))),
+            webhooks=tuple(map(rowmap.webhook_row, self._rows("webhooks"))),
+            deliveries=tuple(map(rowmap.delivery_row, self._rows("open_deliveries"))),
+            last_delivery_seq=self._number("last_delivery_seq"),
             stored_positions={job_id: frozenset(found) for job_id, found in stored.items()},
             stored_blobs={job_id: frozenset(kinds) for job_id, kinds in blobs.items()},
             last_change=EventSeq(self._number("last_change")),

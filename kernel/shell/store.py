@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 import apsw
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from kernel.core import actions
 from kernel.process.log import line
@@ -193,7 +193,7 @@ class Store:
             case actions.DropEngine() | actions.DropJob() | actions.ForgetOld():
                 self._drop(save)
             case _:
-                assert_never(save)
+                self._save_callback(save)
 
     def _run(self, name: str, values: rowmap.SqlRow | rowmap.Bindings = ()) -> None:
         self._execute(self._sql[name], values)
@@ -201,7 +201,8 @@ class Store:
     def _add_job(self, row: JobRow, spec: JobSpec) -> None:
         columns = (row.seq, row.job_id, row.engine_id, row.status, row.priority, rowmap.to_json(spec))
         more = (rowmap.to_json(row.image_ids), row.attempts, row.crashes, "[]", row.created_at_ms)
-        models = (rowmap.to_json(row.models), row.checkpoint, row.names_checkpoint, row.key_id)
+        callback = None if row.callback is None else rowmap.to_json(row.callback)
+        models = (rowmap.to_json(row.models), row.checkpoint, row.names_checkpoint, row.key_id, callback)
         self._run("add_job", (*columns, *more, *models))
 
     def _save_job(self, row: JobRow) -> None:
@@ -267,6 +268,23 @@ class Store:
                 self._run("drop_scanned_file", (path,))
             case actions.SaveScan(row):
                 self._run("save_scan", rowmap.scan_bindings(row))
+            case _:
+                assert_never(save)
+
+    def _save_callback(self, save: actions.CallbackSave) -> None:
+        match save:
+            case actions.AddDelivery(row, body):
+                self._run("add_delivery", asdict(row) | {"body": body})
+            case actions.SaveDelivery(row):
+                self._run("save_delivery", asdict(row))
+            case actions.SaveWebhook(row):
+                self._run("save_webhook", rowmap.webhook_bindings(row))
+            case actions.DropWebhook(webhook_id):
+                self._run("drop_deliveries_of_webhook", (webhook_id,))
+                self._run("drop_webhook", (webhook_id,))
+            case actions.ForgetDeliveries(before_ms, kept):
+                self._run("forget_deliveries", (before_ms,))
+                self._run("forget_more_deliveries", (kept,))
             case _:
                 assert_never(save)
 

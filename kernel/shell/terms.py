@@ -31,6 +31,7 @@ def limits_of(settings: Settings, *, with_api: bool) -> Limits:
         max_downloads=settings.models.max_downloads,
         model_folders=tuple(map(str, settings.models.folders)),
         scan_every_s=settings.models.scan_every_s if settings.models.scan else None,
+        callback_base_url=settings.callbacks.base_url,
         with_api=with_api,
     )
 

@@ -27,6 +27,7 @@ FILES: Final = (
     "events.sql",
     "counts.sql",
     "keys.sql",
+    "webhooks.sql",
 )
 BUSY_TIMEOUT_MS: Final = 5_000
 MOST_IDLE: Final = 4
@@ -45,6 +46,7 @@ JSON_COLUMNS: Final = frozenset(
         "warnings",
         "absent",
         "limits",
+        "events",
     }
 )
 """Columns with JSON text, which is decoded before the row is converted."""

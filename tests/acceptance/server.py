@@ -34,6 +34,8 @@ port = {port}
 folder = "models"
 file_roots = ["/"]
 {models}
+[callbacks]
+{callbacks}
 [engines]
 max_running = 8
 {engines}
@@ -58,9 +60,24 @@ class Server:
         self._lines: list[Line] = []
         self.configure()
 
-    def configure(self, *, images: str = "", engines: str = "", shutdown: str = "", models: str = "") -> None:
+    def configure(
+        self,
+        *,
+        images: str = "",
+        engines: str = "",
+        shutdown: str = "",
+        models: str = "",
+        callbacks: str = "",
+    ) -> None:
         """Write the configuration, with these lines added to its sections."""
-        text = CONFIG.format(port=self.port, images=images, engines=engines, shutdown=shutdown, models=models)
+        text = CONFIG.format(
+            port=self.port,
+            images=images,
+            engines=engines,
+            shutdown=shutdown,
+            models=models,
+            callbacks=callbacks,
+        )
         self.config_file.write_text(text)
 
     @property

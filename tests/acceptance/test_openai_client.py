@@ -361,7 +361,7 @@ FORM: Final = "multipart/form-data; boundary=seam"
         ("generations", {"json": {"prompt": "a", "response_format": "file"}}, 400),
         ("generations", {"json": {"prompt": "a", "reference_image_blob": as_text(BOMB)}}, 400),
         ("generations", {"json": {"prompt": "a", "like": "none"}}, 404),
-        ("generations", {"json": {"prompt": "a", "callback_url": "http://127.0.0.1/"}}, 400),
+        ("generations", {"json": {"prompt": "a", "callback_url": "ftp://127.0.0.1/"}}, 400),
         ("generations", {"content": b"{" * 100, "headers": {"Content-Type": "application/json"}}, 400),
         ("generations", {"content": b'{"prompt":"a","prompt":"b"}',
                          "headers": {"Content-Type": "application/json"}}, 400),

@@ -19,6 +19,7 @@ from kernel.protocol import (
     model_refs,
     specs,
     status,
+    webhooks,
     worker,
 )
 from kernel.protocol.ids import Epoch
@@ -35,6 +36,7 @@ MODULES: Final = {
     "memory": memory,
     "join": join,
     "api_keys": api_keys,
+    "webhooks": webhooks,
     "errors": errors,
     "status": status,
 }

@@ -12,15 +12,17 @@ from kernel.core.actions import Action, Save
 from kernel.core.admission import reconcile
 from kernel.core.lifecycle import engines
 from kernel.core.lifecycle.jobs import MAX_CRASHES
+from kernel.core.state.delivery_queue import MAX_SENDING
 from kernel.core.state.tables import OPEN_JOB_STATES, WorkerState
 from kernel.core.state.world import Engine, Job, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.api_keys import KeyIssued
-from kernel.protocol.enums import EngineState, JobState, Phase, WorkerRole
+from kernel.protocol.enums import DeliveryState, EngineState, JobState, Phase, WorkerRole
 from kernel.protocol.errors import InputsLost
 from kernel.protocol.rows import JobRow
 from kernel.protocol.waiting import may_pass
+from kernel.protocol.webhooks import WebhookIssued
 from tests.property.room import check_room
 from tests.unit.core.samples import CHECKPOINT
 
@@ -68,6 +70,10 @@ def check_action(world: Simulation, action: Action) -> None:
             assert reply.job_id in database.jobs or reply in [r.reply for r in database.replies.values()]
         case actions.Reply(message=KeyIssued() as reply):
             assert replace(reply, text=None) in [stored.reply for stored in database.replies.values()]
+        case actions.Reply(message=WebhookIssued() as reply):
+            assert replace(reply, secret=None) in [stored.reply for stored in database.replies.values()]
+        case actions.GiveDelivery():
+            _check_delivery(world, action)
         case actions.Reply(message=client.ModelAccepted() | client.EngineAccepted() | client.Done() as reply):
             assert reply in [stored.reply for stored in database.replies.values()]
         case actions.Order(worker_id, wire.ImageStored() as order):
@@ -83,6 +89,39 @@ def check_action(world: Simulation, action: Action) -> None:
             pass
     if isinstance(action, OF_A_WORKER):
         assert action.worker_id in world.has_process
+
+
+def _check_delivery(world: Simulation, give: actions.GiveDelivery) -> None:
+    """An attempt is saved before it is made; it is the first of its line, and the only one."""
+    row = world.database.deliveries[give.delivery_id]
+    assert (row.status, row.attempts, row.url) == (DeliveryState.SENDING, give.attempt, give.url)
+    earlier = [
+        one.seq
+        for one in world.database.open_deliveries()
+        if (one.webhook_id, one.job_id) == (row.webhook_id, row.job_id) and one.seq < row.seq
+    ]
+    assert row.job_id is None or not earlier, "in order per job and receiver"
+    assert give.delivery_id not in world.attempts, "never twice at once"
+    webhook = None if row.webhook_id is None else world.database.webhooks[row.webhook_id]
+    assert webhook is None or give.signer.generation == webhook.generation
+
+
+def _deliveries_agree(simulation: Simulation, world: World) -> None:
+    """Memory has what is open in the database; what is on its way has a worker, and a deadline."""
+    queue = world.deliveries
+    assert queue.rows == {row.delivery_id: row for row in simulation.database.open_deliveries()}
+    assert world.webhooks == simulation.database.webhooks
+    assert len(queue.held) <= MAX_SENDING
+    for delivery_id, worker_id in queue.held.items():
+        assert queue.rows[delivery_id].status is DeliveryState.SENDING
+        worker = world.workers[worker_id]
+        assert worker.is_sending
+        is_ending = worker.state is WorkerState.TERMINATING
+        assert is_ending or due.Deliver(delivery_id) in world.timers
+    waits = set(queue.rows) - set(queue.held)
+    is_sender = any(worker.is_sending for worker in world.workers.values())
+    if waits and world.phase is Phase.RUNNING:
+        assert is_sender or due.Callbacks() in world.timers or due.Resume() in world.timers, "none is lost"
 
 
 def _has_a_place(worker: Worker) -> None:
@@ -119,6 +158,7 @@ def check_world(simulation: Simulation) -> None:
     assert not world.out
     _memory_is_the_open_part_of_the_database(simulation, world)
     _numbers_agree(world)
+    _deliveries_agree(simulation, world)
     for job in world.jobs.values():
         _job_has_one_owner(simulation, world, job)
         _something_will_happen(world, job)
@@ -278,7 +318,10 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
         assert due.Drain(worker_id) in world.timers or due.Kill(worker_id) in world.timers
     is_idle_watched = due.Idle(worker_id) in world.timers
     assert worker.state is WorkerState.READY or not is_idle_watched, "only who is ready can be idle"
-    if worker.role is WorkerRole.FETCH and worker.state is WorkerState.READY:
+    if worker.is_sending and worker.state is WorkerState.READY:
+        is_busy = worker_id in world.deliveries.held.values()
+        assert is_busy or is_idle_watched or due.Resume() in world.timers
+    elif worker.role is WorkerRole.FETCH and worker.state is WorkerState.READY:
         kind = due.Idle if worker.model_id is None else due.Load
         assert kind(worker_id) in world.timers or due.Fetch() in world.timers
 
@@ -343,7 +386,11 @@ def _exists(world: World, item: due.Due) -> bool:
             return image_id in world.pending_outputs
         case due.Claim(image_id, ticket):
             return ticket in world.claims[image_id]
+        case due.Deliver(delivery_id):
+            return delivery_id in world.deliveries.held
         case due.Fetch() | due.Housekeeping() | due.Grace() | due.ApiProcess():
+            return True
+        case due.Callbacks() | due.Resume():
             return True
         case _:
             return item.worker_id in world.workers

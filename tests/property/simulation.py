@@ -20,7 +20,7 @@ from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import ControlType, EngineState, ModelType, Phase, WorkerRole
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, ModelId, WorkerId
+from kernel.protocol.ids import BlobId, DeliveryId, EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.rows import BlobRow
 from tests.property.invariants import check_action, check_refusal, check_world
 from tests.property.processes import Process
@@ -77,6 +77,8 @@ class Simulation(Story):
         """Pictures that came with jobs and are on their way to the disk."""
         self.files: set[str] = set()
         """What lies in the folder of blobs."""
+        self.attempts: dict[DeliveryId, actions.GiveDelivery] = {}
+        """Callbacks that are on their way."""
         self.processes: dict[WorkerId, Process] = {}
         self.has_exited = False
         super().__init__(LORA, VAE, OTHER, limits=LIMITS, devices=FULL)
@@ -87,6 +89,7 @@ class Simulation(Story):
         self.has_process: dict[WorkerId, bool] = {}
         self.had_guests = False
         self.writes, self.inputs, self.has_exited = [], [], False
+        self.attempts = {}
         self.files &= {row.file_name for row in self.database.blobs.values()}
         decided = super().begin(**found)
         check_world(self)
@@ -129,6 +132,8 @@ class Simulation(Story):
                 self.had_guests = self.had_guests or not self.has_process[worker_id]
             case actions.ForgetWorker(worker_id):
                 del self.has_process[worker_id]
+            case actions.GiveDelivery():
+                self.attempts[effect.delivery_id] = effect
             case actions.GiveJob():
                 self.newest_leases[effect.job_id] = self.newest_lease = effect.lease
             case _:
@@ -235,8 +240,22 @@ class Simulation(Story):
         else:
             self.reports(process, wire.ModelFailed(model_id=model_id, code="bad", text="bad"))
 
+    def answers(self, attempt: actions.GiveDelivery, status: int | None) -> None:
+        """The receiver of a callback answers; None: it cannot be reached."""
+        del self.attempts[attempt.delivery_id]
+        process = self.processes[attempt.worker_id]
+        report = wire.CallbackEnded(
+            delivery_id=attempt.delivery_id, attempt=attempt.attempt, answered=status, text="no answer"
+        )
+        self.reports(process, report)
+
+    def answerable(self) -> list[actions.GiveDelivery]:
+        """The callbacks whose worker has come up, and is still there."""
+        return [one for one in self.attempts.values() if one.worker_id in self.processes]
+
     def ends(self, process: Process) -> None:
         """A process is gone; of a guest's end the Manager hears nothing."""
+        self.attempts = {key: one for key, one in self.attempts.items() if one.worker_id != process.worker_id}
         del self.processes[process.worker_id]
         self.pinging.discard(process.worker_id)
         if process.is_local:
@@ -299,6 +318,9 @@ class Simulation(Story):
             return True
         if self.inputs:
             self.writes_inputs(self.inputs[0])
+            return True
+        if answerable := self.answerable():
+            self.answers(answerable[0], 204)
             return True
         return any(self._let_work(process) for process in list(self.processes.values()))
 
@@ -363,6 +385,7 @@ class Simulation(Story):
             set(world.timers._when_s) == {due.Housekeeping()}
             and not world.pending_outputs
             and not world.submissions
+            and not world.deliveries.rows
         )
 
     def _is_closed(self) -> bool:

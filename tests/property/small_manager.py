@@ -166,7 +166,7 @@ class SmallManager:
         self.front, self.hands = Front(), Hands()
         self._front_door, self._back_door = FrontDoor(epoch, "1", 1, set()), BackDoor()
         outbox = Outbox(self.front, epoch, set())
-        self.effects = Effects(outbox, self.hands, self.hands, self.state_reader, None, self.hands)
+        self.effects = Effects(outbox, self.hands, self.hands, self.state_reader, None, self.hands, bytes(32))
         self.hands.events = self.effects.events
         self.unexpected = unexpected or nothing_unexpected()
         snapshot = replace(
@@ -174,7 +174,7 @@ class SmallManager:
             blamed=dict(self.unexpected.blamed),
             is_stopping=self.unexpected.is_stopping,
         )
-        self.broker = kind(snapshot, LIMITS, clock.RandomIdSource(), self.now())
+        self.broker = kind(snapshot, LIMITS, clock.RandomIdSource(bytes(32)), self.now())
         looks = (self.now, lambda: DEVICES, FullShelves(), none_absent)
         self.loop = Loop(
             self.broker, self.store, self.state_reader, None, self.effects, *looks, self.unexpected

@@ -17,9 +17,28 @@ from kernel.core.events import (
 )
 from kernel.protocol import client
 from kernel.protocol.api_keys import ChangeKey, KeyLimits, RevokeKey, RotateKey
-from kernel.protocol.enums import ControlType, GoneReason, InputKind, Phase, Role, Variant, WorkerRole
+from kernel.protocol.enums import (
+    CallbackEvent,
+    ControlType,
+    GoneReason,
+    InputKind,
+    Phase,
+    Role,
+    Variant,
+    WorkerRole,
+)
 from kernel.protocol.ids import EngineId
 from kernel.protocol.model_refs import LoraUse
+from kernel.protocol.webhooks import (
+    ENDS,
+    Callback,
+    CreateWebhook,
+    DeleteWebhook,
+    EditWebhook,
+    Redeliver,
+    RotateWebhook,
+    TestWebhook,
+)
 from tests.property.processes import Process
 from tests.property.simulation import CRAMPED, FULL, GOODBYE, TIGHT, WITH_BLOB, Crash, Simulation
 from tests.unit.core.samples import CHECKPOINT, create_key, register, spec, submit
@@ -178,6 +197,39 @@ class AnyWorld(RuleBasedStateMachine):
         for _ in range(jobs):
             ask = submit(pick(self.world.database.engines, number), inputs=inputs)
             self.world.command(replace(ask, key_id=pick(self.world.database.keys, key)))
+
+    @precondition(lambda self: self.world.database.engines)
+    @rule(number=which, jobs=st.integers(1, 3), host=st.integers(0, 1))
+    def jobs_with_a_receiver_arrive(self, number, jobs, host):
+        for _ in range(jobs):
+            ask = submit(pick(self.world.database.engines, number))
+            callback = Callback(url=f"https://host{host}.example/", events=tuple(CallbackEvent))
+            self.world.command(replace(ask, callback=callback))
+
+    @precondition(lambda self: len(self.world.database.webhooks) < 3)
+    @rule(number=which, host=st.integers(0, 1), events=st.sampled_from([ENDS, tuple(CallbackEvent)]))
+    def person_creates_a_webhook(self, number, host, events):
+        keys = [None, *self.world.database.keys]
+        ask = CreateWebhook(url=f"https://host{host}.example/", events=events, key_id=pick(keys, number))
+        self.world.command(ask)
+
+    @precondition(lambda self: self.world.database.webhooks)
+    @rule(number=which, kind=st.sampled_from([EditWebhook, RotateWebhook, TestWebhook, DeleteWebhook]))
+    def person_turns_to_a_webhook(self, number, kind):
+        self.world.command(kind(webhook_id=pick(self.world.database.webhooks, number)))
+
+    @precondition(lambda self: self.world.database.deliveries)
+    @rule(number=which)
+    def person_has_something_sent_again(self, number):
+        delivery_id = pick(reversed(self.world.database.deliveries), number)
+        self.world.command(Redeliver(delivery_id=delivery_id))
+
+    @precondition(lambda self: self.world.answerable())
+    @rule(number=which, status=st.sampled_from([200, 200, 410, 302, 503, None]))
+    def receiver_answers(self, number, status):
+        attempt = pick(self.world.answerable(), number)
+        has_tried = attempt.attempt > 2 and status not in (200, 410)
+        self.world.answers(attempt, 204 if has_tried else status)
 
     @rule(is_named=st.booleans(), inputs=st.sampled_from([(), (InputKind.REFERENCE,)]))
     def job_without_an_engine_arrives(self, is_named, inputs):

@@ -15,6 +15,7 @@ from api.http.contract.job_input import JobInput
 from api.http.contract.model_refs import check_loras, check_refs
 from api.http.contract.retention import check_expiry, check_patience
 from api.http.contract.validation_errors import ValidationErrors
+from api.http.contract.webhook_types import check_callback_url
 from conf.settings import Server
 from kernel.protocol.enums import ImageFileType, InpaintArea, InputKind
 from kernel.protocol.masks import MASK_VALUES, has_mask
@@ -40,6 +41,7 @@ def check_job(
     check_line("vae", found.vae, faults)
     check_expiry("expire_after", found.expire_after, faults)
     check_patience("give_up_after", found.give_up_after, faults)
+    _check_callback(found, faults)
     _check_images(found, images, faults)
     check_controls(found, has_pose=InputKind.POSE in images, faults=faults)
     _check_background(found, faults)
@@ -51,6 +53,12 @@ def _check_engine(found: JobInput, faults: ValidationErrors) -> None:
     check_line("checkpoint", found.checkpoint, faults)
     if found.engine_id is not None and found.engine is not None:
         faults.wrong("engine", "contradicts engine_id: set one of them")
+
+
+def _check_callback(found: JobInput, faults: ValidationErrors) -> None:
+    check_callback_url("callback_url", found.callback_url, faults)
+    if found.callback_events is not None and found.callback_url is None:
+        faults.wrong("callback_events", "requires callback_url")
 
 
 def _check_images(found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:

@@ -14,8 +14,9 @@ from kernel.protocol.enums import ControlType, InputKind
 from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.specs import JobValues
 from kernel.protocol.values import ControlScale, Fraction, Name
+from kernel.protocol.webhooks import CallbackEvents, CallbackUrl
 
-LATER_FIELDS: Final = frozenset({"callback_url"})
+LATER_FIELDS: Final[frozenset[str]] = frozenset()
 
 BLOB_FIELDS: Final[Mapping[InputKind, str]] = MappingProxyType(
     {
@@ -69,6 +70,8 @@ class JobInput(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True)
     expire_after: Expiry | None = None
     give_up_after: Patience | None = None
     priority: Priority = 0
+    callback_url: CallbackUrl | None = None
+    callback_events: CallbackEvents | None = None
 
 
 class JobCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,7 +31,7 @@ KEPT_FRAMES: Final = 2_000
 """Changes that are kept encoded, for the streams that are not far behind."""
 
 
-_PRIVATE: Final = frozenset({ChangeKind.JOB, ChangeKind.IMAGE, ChangeKind.KEY})
+_PRIVATE: Final = frozenset({ChangeKind.JOB, ChangeKind.IMAGE, ChangeKind.KEY, ChangeKind.WEBHOOK})
 
 
 class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):

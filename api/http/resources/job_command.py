@@ -22,6 +22,7 @@ from kernel.protocol.errors import FieldProblem, SpoonError
 from kernel.protocol.ids import EngineId, KeyId, ModelId
 from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import JobRequest, JobValues
+from kernel.protocol.webhooks import ENDS, Callback
 from kernel.views.reader import Reader
 
 _HTTP_NAMES: Final[Mapping[str, str]] = MappingProxyType(
@@ -66,6 +67,7 @@ class JobCommands:
             priority=found.priority,
             validate_only=validate_only,
             key_id=key_id,
+            callback=_callback_of(found),
         )
 
     @staticmethod
@@ -188,6 +190,12 @@ def _http_name(field: str) -> str:
     if name == "controls" and inner:
         return f"{inner}{bracket}{index}"
     return field.replace(name, _HTTP_NAMES[name], 1) if name in _HTTP_NAMES else field
+
+
+def _callback_of(found: JobInput) -> Callback | None:
+    if found.callback_url is None:
+        return None
+    return Callback(url=found.callback_url, events=found.callback_events or ENDS)
 
 
 def _described(data: bytes) -> InputFile:

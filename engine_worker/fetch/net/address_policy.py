@@ -31,6 +31,8 @@ class AddressPolicy:
     allow_hosts: frozenset[str] = frozenset()
     """`name` or `name:port`, in lower case."""
     resolve: Resolve = resolve_by_system
+    setting: str = "models.allow_hosts"
+    """Where the owner allows hosts, for messages."""
 
     def addresses(self, host: str, port: int) -> list[str]:
         """The allowed addresses of a host, in the resolver's order.
@@ -46,7 +48,7 @@ class AddressPolicy:
         if not allowed:
             raise Unreachable(
                 f"{host} is unknown or has no public address: check its spelling and whether this server is "
-                "online; list a host of your own network in models.allow_hosts"
+                f"online; list a host of your own network in {self.setting}"
             )
         return allowed
 

@@ -76,7 +76,7 @@ class HttpClient:
         self._tokens = tokens
         self.patience = patience
         door = GuardedBackend(guard, backend or httpcore.SyncBackend())
-        self._pool = httpcore.ConnectionPool(ssl_context=trust or _system_trust(), network_backend=door)
+        self._pool = httpcore.ConnectionPool(ssl_context=trust or system_trust(), network_backend=door)
 
     def close(self) -> None:
         """Close all connections."""
@@ -89,7 +89,7 @@ class HttpClient:
         Raises: DownloadFailed, if an address is not allowed or the response is encoded; Interrupted, if the
         connection or the server fails, also while the body is read.
         """
-        with _translated(url), self._follow(url, headers) as answer:
+        with translated(url), self._follow(url, headers) as answer:
             yield answer
 
     def read(self, url: str, headers: Mapping[str, str]) -> tuple[Answer, bytes]:
@@ -108,7 +108,7 @@ class HttpClient:
 
     @contextmanager
     def _follow(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
-        first = here = _checked(url)
+        first = here = checked(url)
         for _ in range(MAX_REDIRECTS + 1):
             asked = dict(headers) | self._credentials(first, here)
             with self._ask(here, asked) as answer:
@@ -129,7 +129,7 @@ class HttpClient:
         if place is None:
             raise DownloadFailed(f"{here.host} redirects without a location")
         try:
-            there = _checked(str(here.join(place)))
+            there = checked(str(here.join(place)))
         except (httpx.InvalidURL, DownloadFailed) as error:
             raise DownloadFailed(
                 f"{here.host} redirects to an address that is not allowed: {error}"
@@ -207,7 +207,7 @@ def token_line(url: str) -> str:
     return f'models.tokens = ["{host}=env:{known}TOKEN"]'
 
 
-def _system_trust() -> ssl.SSLContext:
+def system_trust() -> ssl.SSLContext:
     """The system's certificates (SSL_CERT_FILE and SSL_CERT_DIR name others) and certifi's."""
     trust = ssl.create_default_context()
     trust.load_verify_locations(certifi.where())
@@ -215,7 +215,11 @@ def _system_trust() -> ssl.SSLContext:
 
 
 @contextmanager
-def _translated(url: str) -> Iterator[None]:
+def translated(url: str) -> Iterator[None]:
+    """Errors of the connection to a URL in words.
+
+    Raises: Interrupted.
+    """
     host = httpx.URL(url).host
     try:
         yield
@@ -234,7 +238,7 @@ def _reason(error: Exception) -> str:
     return str(error).partition("] ")[2] or str(error) or type(error).__name__
 
 
-def _checked(url: str) -> httpx.URL:
+def checked(url: str) -> httpx.URL:
     """The parsed URL, checked in its final form, so that the checked URL is the one that is requested.
 
     Raises: DownloadFailed.

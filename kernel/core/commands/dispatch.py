@@ -12,6 +12,7 @@ from kernel.core.commands import (
     model_commands,
     queue_commands,
     submissions,
+    webhook_commands,
 )
 from kernel.core.events import Asked, Facts
 from kernel.core.handlers import manager_lifecycle
@@ -19,10 +20,20 @@ from kernel.core.images import downloads
 from kernel.core.state.world import World
 from kernel.core.validation import message_bounds
 from kernel.protocol import client
-from kernel.protocol.api_keys import ChangeKey, CreateKey, RevokeKey, RotateKey
+from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyAsk, RevokeKey, RotateKey
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
 from kernel.protocol.refusals import refusal_of
+from kernel.protocol.webhooks import (
+    CreateWebhook,
+    DeleteWebhook,
+    EditWebhook,
+    Redeliver,
+    RotateWebhook,
+    ShowCallbackSecret,
+    TestWebhook,
+    WebhookAsk,
+)
 
 RETRY_S = 1.0
 _Setup = (
@@ -39,7 +50,6 @@ _Setup = (
     | client.PauseQueue
     | client.ResumeQueue
 )
-_Keys = CreateKey | ChangeKey | RotateKey | RevokeKey
 
 
 def asked(world: World, event: Asked) -> None:
@@ -80,6 +90,8 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
             return downloads.prune(world, ask, event.facts)
         case client.PruneModels(dry_run=True) as ask:
             return model_commands.prune(world, ask, event.facts)
+        case ShowCallbackSecret() as ask:
+            return _change_webhooks(world, ask, event.facts)
         case client.SubmitJob() as ask if ask.request.inputs:
             submissions.begin(world, event, ask)
             return None
@@ -111,6 +123,16 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             return _change_images(world, ask, event.facts)
         case CreateKey() | ChangeKey() | RotateKey() | RevokeKey():
             return _change_keys(world, ask)
+        case (
+            CreateWebhook()
+            | EditWebhook()
+            | RotateWebhook()
+            | DeleteWebhook()
+            | TestWebhook()
+            | Redeliver()
+            | ShowCallbackSecret()
+        ):
+            return _change_webhooks(world, ask, event.facts)
         case client.Shutdown():
             manager_lifecycle.stop(world, is_now=ask.now)
             return client.Done()
@@ -162,7 +184,7 @@ def _change_images(
             assert_never(ask)
 
 
-def _change_keys(world: World, ask: _Keys) -> client.SingleReply:
+def _change_keys(world: World, ask: KeyAsk) -> client.SingleReply:
     match ask:
         case CreateKey():
             return key_commands.create(world, ask)
@@ -172,5 +194,25 @@ def _change_keys(world: World, ask: _Keys) -> client.SingleReply:
             return key_commands.rotate(world, ask)
         case RevokeKey():
             return key_commands.revoke(world, ask)
+        case _:
+            assert_never(ask)
+
+
+def _change_webhooks(world: World, ask: WebhookAsk, facts: Facts) -> client.SingleReply:
+    match ask:
+        case CreateWebhook():
+            return webhook_commands.create(world, ask)
+        case EditWebhook():
+            return webhook_commands.edit(world, ask)
+        case RotateWebhook():
+            return webhook_commands.rotate(world, ask)
+        case DeleteWebhook():
+            return webhook_commands.delete(world, ask)
+        case TestWebhook():
+            return webhook_commands.test(world, ask)
+        case Redeliver():
+            return webhook_commands.redeliver(world, ask, facts)
+        case ShowCallbackSecret():
+            return webhook_commands.show_secret(world, ask)
         case _:
             assert_never(ask)

@@ -124,6 +124,7 @@ def enqueue(
         give_up_after_s=spec.give_up_after_s,
         names_checkpoint=ask.checkpoint is not None,
         key_id=ask.key_id,
+        callback=ask.callback,
     )
     key_limits.count(world, ask.key_id, spec)
     transitions.add_job(world, row, spec, blobs.rows(world, row.job_id, spec.inputs, files))

@@ -33,6 +33,7 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import KeyId
 from kernel.protocol.rows import KeyRow
+from kernel.protocol.webhooks import WebhookIssued
 
 
 def create(world: World, ask: CreateKey) -> KeyIssued:
@@ -108,7 +109,13 @@ def revoke(world: World, ask: RevokeKey) -> client.Done:
 
 def without_secret(reply: client.SingleReply) -> client.SingleReply:
     """The reply as it may be stored."""
-    return replace(reply, text=None) if isinstance(reply, KeyIssued) else reply
+    match reply:
+        case KeyIssued():
+            return replace(reply, text=None)
+        case WebhookIssued():
+            return replace(reply, secret=None)
+        case _:
+            return reply
 
 
 def check_may_submit(world: World, key_id: KeyId | None) -> None:

@@ -4,6 +4,7 @@ from typing import Final, assert_never
 
 from kernel.core import actions, due
 from kernel.core.admission import engine_admission, reconcile
+from kernel.core.callbacks import sending
 from kernel.core.handlers import manager_lifecycle, worker_exit
 from kernel.core.images import downloads, housekeeping
 from kernel.core.lifecycle import engines, jobs, workers
@@ -49,6 +50,8 @@ def _serve(world: World, item: due.Due) -> None:
             fetching.tend(world)
         case due.Scan():
             scanning.want(world)
+        case due.Callbacks() | due.Resume() | due.Deliver():
+            _serve_callbacks(world, item)
         case due.Store(output_id):
             world.act(actions.StoreAgain(output_id))
         case due.Claim(image_id, ticket):
@@ -61,6 +64,13 @@ def _serve(world: World, item: due.Due) -> None:
             manager_lifecycle.api_deadline(world)
         case _:
             assert_never(item)
+
+
+def _serve_callbacks(world: World, item: due.Callbacks | due.Resume | due.Deliver) -> None:
+    if isinstance(item, due.Deliver):
+        sending.overdue(world, item.delivery_id)
+    else:
+        sending.tend(world)
 
 
 DueOfWorker = due.Hello | due.Load | due.Silence | due.Progress | due.Drop | due.Drain | due.Kill | due.Idle

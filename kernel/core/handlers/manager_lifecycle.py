@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from kernel.core import actions, due
 from kernel.core.admission import memory_ledger, reconcile
+from kernel.core.callbacks import sending
 from kernel.core.events import ApiExited, Snapshot
 from kernel.core.images import housekeeping
 from kernel.core.lifecycle import api_process, engines, jobs, workers
@@ -38,6 +39,10 @@ def restore(world: World, snapshot: Snapshot) -> None:
     world.keys = {row.key_id: row for row in snapshot.keys}
     for use in snapshot.key_uses:
         world.key_uses.setdefault(use.key_id, {})[use.hour] = use
+    world.webhooks = {row.webhook_id: row for row in snapshot.webhooks}
+    world.last_delivery_seq = snapshot.last_delivery_seq
+    for delivery in snapshot.deliveries:
+        world.deliveries.put(delivery)
     for row in snapshot.engines:
         world.engines[row.engine_id] = Engine(row)
         if row.name is not None:
@@ -86,6 +91,7 @@ def start(world: World) -> None:
         api_process.launch(world)
     scanning.start(world)
     fetching.tend(world)
+    sending.start(world)
     for engine in list(world.engines.values()):
         reconcile.reconcile_engine(world, engine)
 

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from kernel.core import actions, due
 from kernel.core.admission import reconcile
+from kernel.core.callbacks import sending
 from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
 from kernel.core.images import storing
 from kernel.core.lifecycle import engines, jobs, workers
@@ -46,6 +47,8 @@ def _greet(world: World, worker: Worker, hello: wire.Hello) -> None:
         return
     if worker.is_scanning:
         scanning.greeted(world, worker)
+    elif worker.is_sending:
+        sending.tend(world)
     elif worker.engine_id is None:
         fetching.tend(world)
     else:
@@ -69,6 +72,8 @@ def _take(world: World, worker: Worker, event: Reported) -> None:
             worker.is_scanning
         ):
             scanning.reported(world, worker, report)
+        case wire.CallbackEnded() as report if worker.is_sending:
+            sending.reported(world, worker, report)
         case wire.EngineProgress() as report:
             _loading(world, worker, report)
         case (wire.EngineReady() | wire.EngineFailed()) as report:

@@ -7,6 +7,7 @@ import msgspec
 
 from kernel.core import due
 from kernel.core.admission import reconcile
+from kernel.core.callbacks import sending
 from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.models import fetching, scanning
 from kernel.core.state.tables import WorkerState
@@ -38,6 +39,9 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
     workers.forget(world, worker)
     if worker.is_scanning:
         scanning.lost(world, worker, reason, is_crash=is_crash)
+        return
+    if worker.is_sending:
+        sending.lost(world, worker, is_crash=is_crash)
         return
     if worker.engine_id is None:
         fetching.lost(world, worker, reason, is_crash=is_crash)

@@ -13,6 +13,9 @@ FORGET_PERIOD_S: Final = 3600.0
 REPLIES_KEPT_MS: Final = 48 * 3_600_000
 """A command that is sent again within two days gets the stored reply."""
 CHANGES_KEPT: Final = 50_000
+DELIVERIES_KEPT_MS: Final = 7 * 86_400_000
+"""For a week, a delivery that has ended can be read, and sent again."""
+DELIVERIES_KEPT: Final = 100_000
 
 
 def start_sweep(world: World) -> None:
@@ -38,3 +41,4 @@ def sweep_done(world: World, event: DiskSwept) -> None:
     if world.now.mono_s >= world.forget_at_s:
         world.forget_at_s = world.now.mono_s + FORGET_PERIOD_S
         world.act(actions.ForgetOld(world.now.unix_ms - REPLIES_KEPT_MS, CHANGES_KEPT))
+        world.act(actions.ForgetDeliveries(world.now.unix_ms - DELIVERIES_KEPT_MS, DELIVERIES_KEPT))

@@ -39,7 +39,7 @@ def tend(world: World) -> None:
     pool = [
         w
         for w in world.workers.values()
-        if w.role is WorkerRole.FETCH and not w.is_asked_to_leave and not w.is_scanning
+        if w.role is WorkerRole.FETCH and not (w.is_asked_to_leave or w.is_scanning or w.is_sending)
     ]
     waiting = _eligible_models(world)
     for worker in pool:

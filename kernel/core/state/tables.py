@@ -7,6 +7,8 @@ Rules that the tables alone do not express:
 - An engine's state follows from its workers; `error` is left by starting it again. A closed engine whose
   device is not there, or that no device is large enough for, goes into `error` without having been started.
 - The jobs of an engine in `error` wait. If the cause may pass, it is tried again while they do.
+- A delivery that is being sent has one worker. It waits again when its attempt failed, or its worker died, or
+  at a restart; one that has ended does, if a person has it sent again.
 - A terminating worker gets SIGTERM, then SIGKILL, and can only become gone.
 
 docs/states.md is generated from these tables.
@@ -16,7 +18,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from kernel.protocol.enums import EngineState, JobState, ModelState, Phase
+from kernel.protocol.enums import DeliveryState, EngineState, JobState, ModelState, Phase
 from kernel.protocol.errors import IllegalMove
 
 
@@ -76,6 +78,13 @@ WORKER_MOVES: Final[Moves[WorkerState]] = {
     WorkerState.GONE: frozenset(),
 }
 
+DELIVERY_MOVES: Final[Moves[DeliveryState]] = {
+    DeliveryState.WAITING: frozenset({DeliveryState.SENDING, DeliveryState.FAILED}),
+    DeliveryState.SENDING: frozenset({DeliveryState.WAITING, DeliveryState.DELIVERED, DeliveryState.FAILED}),
+    DeliveryState.DELIVERED: frozenset({DeliveryState.WAITING}),
+    DeliveryState.FAILED: frozenset({DeliveryState.WAITING}),
+}
+
 PHASE_MOVES: Final[Moves[Phase]] = {
     Phase.RUNNING: frozenset({Phase.DRAINING}),
     Phase.DRAINING: frozenset({Phase.CLOSING}),
@@ -83,6 +92,7 @@ PHASE_MOVES: Final[Moves[Phase]] = {
     Phase.EXITED: frozenset(),
 }
 
+OPEN_DELIVERY_STATES: Final = frozenset({DeliveryState.WAITING, DeliveryState.SENDING})
 OPEN_JOB_STATES: Final = frozenset({JobState.WAITING, JobState.PROCESSING})
 RUNNING_ENGINE_STATES: Final = frozenset(
     {EngineState.STARTING, EngineState.READY, EngineState.WORKING, EngineState.STOPPING}

@@ -11,13 +11,42 @@ shell sends after the commit (adr/0002).
 from msgspec.structs import replace
 
 from kernel.core import actions, due
-from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES, check_move
+from kernel.core.state import callback_log
+from kernel.core.state.tables import (
+    DELIVERY_MOVES,
+    ENGINE_MOVES,
+    JOB_MOVES,
+    MODEL_MOVES,
+    OPEN_JOB_STATES,
+    check_move,
+)
 from kernel.core.state.world import Engine, Job, World
 from kernel.protocol import client
 from kernel.protocol.api_keys import key_state
-from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, EngineState, GoneReason, JobState, ModelState
-from kernel.protocol.ids import EventSeq, ImageId, KeyId
-from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, KeyUseRow, ModelRow
+from kernel.protocol.enums import (
+    ENDED_JOB_STATES,
+    CallbackEvent,
+    ChangeKind,
+    DeliveryState,
+    EngineState,
+    GoneReason,
+    JobState,
+    ModelState,
+    WebhookState,
+)
+from kernel.protocol.ids import EventSeq, ImageId, KeyId, WebhookId, WorkerId
+from kernel.protocol.rows import (
+    BlobRow,
+    ChangeRow,
+    DeliveryRow,
+    EngineRow,
+    ImageRow,
+    JobRow,
+    KeyRow,
+    KeyUseRow,
+    ModelRow,
+    WebhookRow,
+)
 from kernel.protocol.specs import JobSpec
 
 
@@ -117,6 +146,7 @@ def drop_engine(world: World, engine: Engine, *, keeps_images: bool = False) -> 
         else:
             _forget_job(world, job)
             change(world, ChangeKind.JOB, job_id, "deleted", job.row.key_id)
+            callback_log.job_happened(world, job, CallbackEvent.JOB_CANCELLED)
     del world.engines[row.engine_id]
     if row.name is not None:
         del world.engine_names[row.name]
@@ -126,11 +156,13 @@ def drop_engine(world: World, engine: Engine, *, keeps_images: bool = False) -> 
 
 def add_job(world: World, row: JobRow, spec: JobSpec, blobs: tuple[BlobRow, ...]) -> None:
     """Add a new job with its input files."""
-    keep_job(world, Job(row, blobs=frozenset(blob.kind for blob in blobs)))
+    job = Job(row, blobs=frozenset(blob.kind for blob in blobs))
+    keep_job(world, job)
     world.act(actions.AddJob(row, spec))
     for blob in blobs:
         world.act(actions.AddBlob(blob))
     change(world, ChangeKind.JOB, row.job_id, row.status, row.key_id)
+    callback_log.job_happened(world, job, CallbackEvent.JOB_CREATED)
 
 
 def keep_job(world: World, job: Job) -> None:
@@ -190,6 +222,7 @@ def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
             world.act(actions.ExpireBlobs(row.job_id, expires_at_ms))
     world.act(actions.SaveJob(job.row))
     change(world, ChangeKind.JOB, row.job_id, status, row.key_id)
+    callback_log.job_moved(world, job)
 
 
 def count_running(world: World, row: JobRow, by: int) -> None:
@@ -231,6 +264,8 @@ def drop_job(world: World, row: JobRow) -> None:
 def add_image(world: World, row: ImageRow) -> None:
     world.act(actions.AddImage(row))
     change(world, ChangeKind.IMAGE, row.image_id, "stored")
+    if (job := world.jobs.get(row.job_id)) is not None:
+        callback_log.job_happened(world, job, CallbackEvent.IMAGE_CREATED, row.image_id)
 
 
 def add_map(world: World, job: Job, row: BlobRow) -> None:
@@ -271,3 +306,44 @@ def save_key(world: World, row: KeyRow) -> None:
     _note_running_limit(world, row.key_id)
     state = key_state(row.expires_at_ms, row.revoked_at_ms, world.now.unix_ms)
     change(world, ChangeKind.KEY, row.key_id, state)
+
+
+def save_webhook(world: World, row: WebhookRow) -> None:
+    """Save a webhook, new or changed."""
+    world.act(actions.SaveWebhook(row))
+    world.webhooks[row.webhook_id] = row
+    state = WebhookState.ACTIVE if row.ended_at_ms is None else WebhookState.ENDED
+    change(world, ChangeKind.WEBHOOK, row.webhook_id, state, row.key_id)
+
+
+def drop_webhook(world: World, webhook_id: WebhookId) -> None:
+    """Delete a webhook with its deliveries; what is said later of one that is on its way is ignored."""
+    webhook = world.webhooks.pop(webhook_id)
+    for row in [one for one in world.deliveries.rows.values() if one.webhook_id == webhook_id]:
+        world.timers.clear(due.Deliver(row.delivery_id))
+        world.deliveries.end(row, has_failed=False)
+    world.act(actions.DropWebhook(webhook_id))
+    change(world, ChangeKind.WEBHOOK, webhook_id, "deleted", webhook.key_id)
+
+
+def move_delivery(
+    world: World, row: DeliveryRow, status: DeliveryState, worker_id: WorkerId | None = None
+) -> None:
+    """Save a delivery in its next state; its other columns are already those of `row`. `worker_id`: the
+    worker that sends it.
+
+    Raises: IllegalMove, if the table has no such move.
+    """
+    check_move(DELIVERY_MOVES, row.status, status)
+    row = replace(row, status=status)
+    world.act(actions.SaveDelivery(row))
+    match status:
+        case DeliveryState.SENDING:
+            assert worker_id is not None, "it is on its way by a worker"
+            world.deliveries.hold(row, worker_id)
+        case DeliveryState.WAITING if row.delivery_id in world.deliveries.rows:
+            world.deliveries.retry(row)
+        case DeliveryState.WAITING:
+            world.deliveries.put(row)
+        case DeliveryState.DELIVERED | DeliveryState.FAILED:
+            world.deliveries.end(row, has_failed=status is DeliveryState.FAILED)

@@ -17,6 +17,7 @@ from kernel.core.due import Due
 from kernel.core.events import DeviceFact, Now, Peer
 from kernel.core.memory_model.memory_demand import Reservation
 from kernel.core.ports import IdSource, Limits
+from kernel.core.state.delivery_queue import DeliveryQueue
 from kernel.core.state.queue import JobQueue
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.timers import Timers
@@ -33,6 +34,7 @@ from kernel.protocol.ids import (
     Lease,
     ModelId,
     Ticket,
+    WebhookId,
     WorkerId,
 )
 from kernel.protocol.rows import (
@@ -45,6 +47,7 @@ from kernel.protocol.rows import (
     ModelRow,
     ScannedFile,
     ScanRow,
+    WebhookRow,
 )
 
 
@@ -106,6 +109,8 @@ class Worker:
     """The model that a fetch worker inspects."""
     is_scanning: bool = False
     """A fetch worker that looks through models.folders, and does nothing else."""
+    is_sending: bool = False
+    """A fetch worker that sends callbacks, and does nothing else."""
     terminate: str | None = None
     """Why the broker ends it, if the broker does."""
     is_to_blame: bool = True
@@ -288,6 +293,11 @@ class World:
     """Keys that have as many running jobs as they may: their waiting ones are passed over."""
     keys_to_serve: dict[KeyId, None] = field(default_factory=dict)
     """Keys that came to their limit or have left it; the engines that their jobs wait for are reconciled."""
+    webhooks: dict[WebhookId, WebhookRow] = field(default_factory=dict)
+    deliveries: DeliveryQueue = field(default_factory=DeliveryQueue)
+    last_delivery_seq: int = 0
+    sender_deaths: int = 0
+    """Workers that died sending callbacks, since one of them was answered."""
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     unwritten: set[ImageId | BlobId] = field(default_factory=set)
@@ -350,8 +360,8 @@ class World:
         things = (len(self.jobs), len(self.models), len(self.engines), len(self.workers))
         coming = (len(self.submissions), len(self.pending_outputs), len(self.models_to_inspect))
         others = (len(self.watchers), len(self.claims), len(self.admission_queue), len(self.models_to_digest))
-        reviews = len(self.models_to_review)
-        return (*touches, *numbers, *issued, *things, *coming, *others, reviews)
+        reviews, deliveries = len(self.models_to_review), self.last_delivery_seq
+        return (*touches, *numbers, *issued, *things, *coming, *others, reviews, deliveries)
 
     def new_lease(self) -> Lease:
         """A lease higher than any before, also of earlier epochs."""

@@ -15,6 +15,7 @@ from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.model_refs import Preparation
 from kernel.protocol.sources import BadSource, parse_source
 from kernel.protocol.specs import SchedulerConfig
+from kernel.protocol.webhooks import CreateWebhook, EditWebhook, check_receiver
 
 MAX_KEY: Final = 300
 """Characters of a command's key; the API's have at most 242."""
@@ -47,6 +48,9 @@ def check(ask: client.Ask) -> None:
                 if "\0" in prompt:
                     raise wrong_field(field, "must not contain the character NUL")
             _check_options(request.scheduler_config)
+            _check_receiver("callback_url", None if ask.callback is None else ask.callback.url)
+        case CreateWebhook(url=url) | EditWebhook(url=url):
+            _check_receiver("url", url)
         case client.EditImage():
             _check_lines("tags", ask.tags or ())
             if "\0" in (ask.note or ""):
@@ -70,6 +74,11 @@ def _check_length(field: str, text: str, most: int) -> None:
 def _check_line(field: str, text: str | None) -> None:
     if text is not None and _CONTROL.search(text):
         raise wrong_field(field, "must not contain control characters")
+
+
+def _check_receiver(field: str, url: str | None) -> None:
+    if url is not None and (problem := check_receiver(url)) is not None:
+        raise wrong_field(field, problem)
 
 
 def _check_model(ask: client.RegisterModel) -> None:

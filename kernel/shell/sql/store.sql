@@ -59,6 +59,35 @@ ON CONFLICT (key_id) DO UPDATE SET
     weight = excluded.weight, limits = excluded.limits, expires_at_ms = excluded.expires_at_ms,
     revoked_at_ms = excluded.revoked_at_ms;
 
+-- save_webhook: a webhook, new or changed
+INSERT INTO webhook (webhook_id, url, events, created_at_ms, generation, key_id, ended_at_ms)
+VALUES (:webhook_id, :url, :events, :created_at_ms, :generation, :key_id, :ended_at_ms)
+ON CONFLICT (webhook_id) DO UPDATE SET
+    url = excluded.url, events = excluded.events, generation = excluded.generation, ended_at_ms = excluded.ended_at_ms;
+
+-- drop_webhook: forget a webhook
+DELETE FROM webhook WHERE webhook_id = ?;
+
+-- drop_deliveries_of_webhook: with the webhook go its deliveries
+DELETE FROM delivery WHERE webhook_id = ?;
+
+-- add_delivery: a new delivery
+INSERT INTO delivery (seq, delivery_id, event, url, status, created_at_ms, since_ms, webhook_id, job_id, key_id,
+                      attempts, next_at_ms, ended_at_ms, answered, error, body)
+VALUES (:seq, :delivery_id, :event, :url, :status, :created_at_ms, :since_ms, :webhook_id, :job_id, :key_id,
+        :attempts, :next_at_ms, :ended_at_ms, :answered, :error, :body);
+
+-- save_delivery: what can change of a delivery
+UPDATE delivery SET seq = :seq, status = :status, since_ms = :since_ms, attempts = :attempts, next_at_ms = :next_at_ms,
+                    ended_at_ms = :ended_at_ms, answered = :answered, error = :error
+WHERE delivery_id = :delivery_id;
+
+-- forget_deliveries: those that ended long ago
+DELETE FROM delivery WHERE ended_at_ms < ?;
+
+-- forget_more_deliveries: all but the newest of those that have ended
+DELETE FROM delivery WHERE ended_at_ms IS NOT NULL AND seq <= (SELECT max(seq) FROM delivery) - ?;
+
 -- trash_images_of_engine: the files of an engine's images that are still there
 INSERT OR IGNORE INTO trash (file_name, since_ms)
 SELECT 'images/' || file_name, :at_ms FROM image WHERE engine_id = :engine_id AND gone_reason IS NULL;
@@ -94,8 +123,8 @@ DELETE FROM engine WHERE engine_id = ?;
 
 -- add_job: a new job
 INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes, warnings,
-                 created_at_ms, models, checkpoint, names_checkpoint, key_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                 created_at_ms, models, checkpoint, names_checkpoint, key_id, callback)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- save_job: what can change of a job
 UPDATE job SET status = ?, priority = ?, attempts = ?, crashes = ?, error_code = ?, error = ?, warnings = ?,
@@ -192,7 +221,7 @@ FROM image WHERE image_id = ?;
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
-       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id
+       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id, callback
 FROM job WHERE job_id = ?;
 
 -- job_spec: what a job asks for
@@ -226,11 +255,30 @@ SELECT key_id, hour, images, pixels FROM key_use ORDER BY key_id, hour;
 SELECT key_id, name, role, digest, created_at_ms, issued_at_ms, weight, limits, expires_at_ms, revoked_at_ms
 FROM api_key ORDER BY key_id;
 
+-- webhooks: every webhook
+SELECT webhook_id, url, events, created_at_ms, generation, key_id, ended_at_ms FROM webhook ORDER BY webhook_id;
+
+-- open_deliveries: what is to be sent, in order
+SELECT delivery_id, seq, event, url, status, created_at_ms, since_ms, webhook_id, job_id, key_id, attempts, next_at_ms,
+       ended_at_ms, answered, error
+FROM delivery WHERE ended_at_ms IS NULL ORDER BY seq;
+
+-- delivery: one delivery
+SELECT delivery_id, seq, event, url, status, created_at_ms, since_ms, webhook_id, job_id, key_id, attempts, next_at_ms,
+       ended_at_ms, answered, error
+FROM delivery WHERE delivery_id = ?;
+
+-- delivery_body: what is sent
+SELECT body FROM delivery WHERE delivery_id = ?;
+
+-- last_delivery_seq: the number of the newest delivery
+SELECT coalesce(max(seq), 0) FROM delivery;
+
 -- open_jobs: the jobs of one status, without their specs, in the order of arrival
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
-       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id
+       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id, callback
 FROM job WHERE status = ? ORDER BY seq;
 
 -- stored_positions: which pictures of open jobs are there already

@@ -6,6 +6,8 @@ from msgspec.structs import replace
 
 from kernel.protocol.api_keys import KeyLimits
 from kernel.protocol.enums import (
+    CallbackEvent,
+    DeliveryState,
     EngineState,
     ImageFileType,
     JobState,
@@ -16,9 +18,9 @@ from kernel.protocol.enums import (
     Scheduler,
     Variant,
 )
-from kernel.protocol.ids import EngineId, ImageId, JobId, KeyId, ModelId
+from kernel.protocol.ids import DeliveryId, EngineId, ImageId, JobId, KeyId, ModelId, WebhookId
 from kernel.protocol.model_refs import Preparation
-from kernel.protocol.rows import EngineRow, ImageRow, JobRow, KeyRow, ModelRow
+from kernel.protocol.rows import DeliveryRow, EngineRow, ImageRow, JobRow, KeyRow, ModelRow, WebhookRow
 from kernel.protocol.specs import EngineSpec, JobSpec
 
 NOW_MS: Final = 1_700_000_000_000
@@ -193,4 +195,31 @@ BARE_KEY: Final = KeyRow(
     digest="",
     created_at_ms=0,
     issued_at_ms=0,
+)
+
+FULL_WEBHOOK: Final = WebhookRow(
+    webhook_id=WebhookId("webhook-1"),
+    url="https://a.example/hook",
+    events=(CallbackEvent.JOB_CREATED, CallbackEvent.IMAGE_CREATED),
+    created_at_ms=NOW_MS,
+    generation=2,
+    key_id=FULL_KEY.key_id,
+    ended_at_ms=NOW_MS + 1,
+)
+BARE_WEBHOOK: Final = replace(FULL_WEBHOOK, events=(), generation=1, key_id=None, ended_at_ms=None)
+FULL_DELIVERY: Final = DeliveryRow(
+    delivery_id=DeliveryId("delivery-1"),
+    seq=7,
+    event="job.failed",
+    url="https://a.example/hook",
+    status=DeliveryState.WAITING,
+    created_at_ms=NOW_MS,
+    since_ms=NOW_MS + 1,
+    webhook_id=FULL_WEBHOOK.webhook_id,
+    job_id=JOB,
+    key_id=FULL_KEY.key_id,
+    attempts=3,
+    next_at_ms=NOW_MS + 2,
+    answered=503,
+    error="the receiver answered 503",
 )

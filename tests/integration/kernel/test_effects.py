@@ -74,6 +74,7 @@ def effects(bus: SmallBus, state_reader: StateReader, tmp_path: Path) -> Iterato
         state_reader,
         AbsentApiProcess(),
         DiskUsage((tmp_path,), tmp_path),
+        bytes(32),
     )
     files.close()
 
@@ -130,7 +131,7 @@ def blobs(tmp_path: Path) -> Path:
 def posting(state_reader: StateReader, blobs: Path) -> Iterator[Effects]:
     """Real files and a real database; clients and workers get mail that nobody reads."""
     files = FileThread({Folder.BLOBS: blobs}, FileSystem())
-    yield Effects(PostBox(), PostCrew(), files, state_reader, AbsentApiProcess(), [blobs])
+    yield Effects(PostBox(), PostCrew(), files, state_reader, AbsentApiProcess(), [blobs], bytes(32))
     files.close()
 
 

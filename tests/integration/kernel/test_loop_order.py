@@ -99,7 +99,7 @@ def effects(database: Path) -> WatchingEffects:
 def loop_over(store: Store, effects: WatchingEffects, batches: list[Batch]) -> Loop:
     """The real loop, core and database; only the world around them is scripted."""
     state_reader = StateReader(store.connection)
-    broker = Broker(state_reader.snapshot(Epoch(1)), Limits(), clock.RandomIdSource(), Now(0.0, 0))
+    broker = Broker(state_reader.snapshot(Epoch(1)), Limits(), clock.RandomIdSource(bytes(32)), Now(0.0, 0))
     return Loop(
         broker,
         store,

@@ -10,7 +10,9 @@ from kernel.core.events import StoredReply
 from kernel.protocol import client
 from kernel.protocol.api_keys import KeyIssued
 from kernel.protocol.enums import (
+    CallbackEvent,
     ChangeKind,
+    DeliveryState,
     EngineState,
     GoneReason,
     JobState,
@@ -19,10 +21,30 @@ from kernel.protocol.enums import (
     Variant,
 )
 from kernel.protocol.errors import FieldProblem
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, KeyId, Ticket, WorkerId
-from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow, KeyRow, KeyUseRow, ModelRow
+from kernel.protocol.ids import (
+    DeliveryId,
+    EngineId,
+    EventSeq,
+    ImageId,
+    JobId,
+    KeyId,
+    Ticket,
+    WebhookId,
+    WorkerId,
+)
+from kernel.protocol.rows import (
+    ChangeRow,
+    EngineRow,
+    ImageRow,
+    JobRow,
+    KeyRow,
+    KeyUseRow,
+    ModelRow,
+    WebhookRow,
+)
 from kernel.protocol.specs import JobRequest, JobSpec
 from kernel.protocol.status import DeviceStatus, Status
+from kernel.protocol.webhooks import Callback, CallbackSecret, DeliveryQueued, Redeliver, WebhookIssued
 from kernel.shell.state_reader import StateReader
 from kernel.shell.storage_audit import ImageFiles
 from kernel.shell.store import Store
@@ -30,13 +52,16 @@ from tests.integration.kernel.rows import (
     BARE_ENGINE,
     BARE_KEY,
     BARE_MODEL,
+    BARE_WEBHOOK,
     CHECKPOINT,
     ENDED_JOB,
     ENGINE,
     FREE_IMAGE,
+    FULL_DELIVERY,
     FULL_ENGINE,
     FULL_KEY,
     FULL_MODEL,
+    FULL_WEBHOOK,
     IMAGE,
     JOB,
     LIMITED_IMAGE,
@@ -56,6 +81,9 @@ REPLIES: list[client.BrokerReply] = [
     client.Done(),
     client.DownloadGranted(ticket=Ticket("t"), file_name="f", is_limited=True),
     KeyIssued(key_id=KeyId("k"), expires_at_ms=1),
+    WebhookIssued(webhook_id=WebhookId("w")),
+    CallbackSecret(secret="s"),
+    DeliveryQueued(delivery_id=DeliveryId("d")),
     client.WorkerInvited(
         worker_id=WorkerId("w1-1"),
         endpoint="e",
@@ -141,6 +169,50 @@ def test_a_key_comes_back_as_it_was_saved(store: Store, state_reader: StateReade
 
 def test_an_open_job_comes_back_with_its_key(store: Store, state_reader: StateReader) -> None:
     row = replace(WAITING_JOB, key_id=FULL_KEY.key_id)
+    saved(store, actions.AddJob(row, SPEC))
+    assert snapshot(state_reader).open_jobs == (row,)
+
+
+@pytest.mark.parametrize("row", [FULL_WEBHOOK, BARE_WEBHOOK], ids=["full", "bare"])
+def test_a_webhook_comes_back_as_it_was_saved(
+    store: Store, state_reader: StateReader, row: WebhookRow
+) -> None:
+    saved(store, actions.SaveWebhook(replace(row, url="https://before.example")), actions.SaveWebhook(row))
+    assert snapshot(state_reader).webhooks == (row,)
+
+
+def test_a_delivery_comes_back_as_it_was_saved(store: Store, state_reader: StateReader) -> None:
+    sending = replace(FULL_DELIVERY, status=DeliveryState.SENDING, attempts=4, seq=8, next_at_ms=None)
+    saved(store, actions.AddDelivery(FULL_DELIVERY, "{}"))
+    assert snapshot(state_reader).deliveries == (FULL_DELIVERY,)
+    saved(store, actions.SaveDelivery(sending))
+    assert snapshot(state_reader).deliveries == (sending,)
+    assert snapshot(state_reader).last_delivery_seq == 8
+    assert state_reader.delivery_body(sending.delivery_id) == "{}"
+    ask = Redeliver(delivery_id=sending.delivery_id)
+    assert state_reader.facts("key", ask).delivery == sending
+
+
+def test_old_deliveries_are_forgotten_and_open_ones_are_not(store: Store, state_reader: StateReader) -> None:
+    rows = [
+        replace(FULL_DELIVERY, delivery_id=DeliveryId(f"d{seq}"), seq=seq, ended_at_ms=ended_at_ms)
+        for seq, ended_at_ms in enumerate((NOW_MS, None, NOW_MS + 1, NOW_MS + 2), start=1)
+    ]
+    saved(store, *(actions.AddDelivery(row, "{}") for row in rows))
+    saved(store, actions.ForgetDeliveries(NOW_MS + 1, 1))
+    kept = [row for row in rows if state_reader.delivery_body(row.delivery_id) is not None]
+    assert kept == [rows[1], rows[3]]
+
+
+def test_with_a_webhook_go_its_deliveries(store: Store, state_reader: StateReader) -> None:
+    other = replace(FULL_DELIVERY, delivery_id=DeliveryId("other"), seq=9, webhook_id=None)
+    saved(store, actions.SaveWebhook(FULL_WEBHOOK), actions.AddDelivery(FULL_DELIVERY, "{}"))
+    saved(store, actions.AddDelivery(other, "{}"), actions.DropWebhook(FULL_WEBHOOK.webhook_id))
+    assert (snapshot(state_reader).webhooks, snapshot(state_reader).deliveries) == ((), (other,))
+
+
+def test_an_open_job_comes_back_with_its_receiver(store: Store, state_reader: StateReader) -> None:
+    row = replace(WAITING_JOB, callback=Callback(url="https://a.example", events=(CallbackEvent.JOB_FAILED,)))
     saved(store, actions.AddJob(row, SPEC))
     assert snapshot(state_reader).open_jobs == (row,)
 

@@ -82,7 +82,7 @@ def no_devices() -> tuple[DeviceStatus, ...]:
 
 def left_after_a_while(store: Store, state_reader: StateReader, remover: Remover) -> list[str]:
     """Run the loop over this trash for some turns. Returns: what is still in it."""
-    broker = Broker(state_reader.snapshot(Epoch(1)), Limits(), clock.RandomIdSource(), Now(0.0, 0))
+    broker = Broker(state_reader.snapshot(Epoch(1)), Limits(), clock.RandomIdSource(bytes(32)), Now(0.0, 0))
     sources, effects = QuietSources(remover), TrashEffects(remover)
     looks = (clock.now, no_devices, SHELVES, none_absent)
     loop = Loop(broker, store, state_reader, sources, effects, *looks, nothing_unexpected())

@@ -12,6 +12,7 @@ from kernel.core.commands import (
     key_commands,
     model_commands,
     queue_commands,
+    webhook_commands,
 )
 from kernel.core.images import downloads
 from kernel.protocol import errors
@@ -28,6 +29,7 @@ MODULES = (
     queue_commands,
     downloads,
     key_commands,
+    webhook_commands,
 )
 ANY = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, errors.BadMessage)
 """What any ask may be refused with: by the Manager, or for want of it."""

@@ -8,6 +8,15 @@ from api.http.contract.errors import InputGone
 from kernel.protocol import client
 from kernel.protocol.api_keys import ChangeKey, CreateKey, RevokeKey, RotateKey
 from kernel.protocol.errors import KeyReused, NameAmbiguous, SpoonError
+from kernel.protocol.webhooks import (
+    CreateWebhook,
+    DeleteWebhook,
+    EditWebhook,
+    Redeliver,
+    RotateWebhook,
+    ShowCallbackSecret,
+    TestWebhook,
+)
 from tests.unit.api.refusals import ANY, refusals
 from tests.unit.api.stage import Stage
 
@@ -48,12 +57,22 @@ CALLS = {
     ChangeKey: Call("PATCH", "/v1/keys/{key_id}", {"name": "a"}),
     RotateKey: Call("POST", "/v1/keys/{key_id}/rotate", {}),
     RevokeKey: Call("DELETE", "/v1/keys/{key_id}"),
+    CreateWebhook: Call("POST", "/v1/webhooks", {"url": "https://a.example"}),
+    EditWebhook: Call("PATCH", "/v1/webhooks/{webhook_id}", {"url": "https://a.example"}),
+    RotateWebhook: Call("POST", "/v1/webhooks/{webhook_id}/rotate"),
+    DeleteWebhook: Call("DELETE", "/v1/webhooks/{webhook_id}"),
+    TestWebhook: Call("POST", "/v1/webhooks/{webhook_id}/test"),
+    Redeliver: Call("POST", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"),
+    ShowCallbackSecret: Call("GET", "/v1/callbacks/secret"),
 }
 OF_THE_API = dict.fromkeys((client.RetryModel, client.DeleteModel), (NameAmbiguous,)) | {
     client.SubmitJob: (InputGone,)
 }
 """What the API itself refuses, before it asks the Manager."""
-IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1", "key_id": "admin"}
+IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1", "key_id": "admin"} | {
+    "webhook_id": "w1",
+    "delivery_id": "d1",
+}
 
 
 def codes(operation: Any, status: int) -> list[str]:
@@ -64,7 +83,11 @@ def codes(operation: Any, status: int) -> list[str]:
 
 def test_every_ask_that_waits_for_an_answer_has_a_call_and_a_list_of_refusals() -> None:
     assert set(CALLS) == set(get_args(client.ApiAsk)) - {client.FinishDownload}
-    assert {ask for ask in CALLS if not refusals()[ask]} == {client.PruneModels, client.DeleteImages}
+    assert {ask for ask in CALLS if not refusals()[ask]} == {
+        client.PruneModels,
+        client.DeleteImages,
+        ShowCallbackSecret,
+    }
 
 
 @pytest.mark.parametrize("ask", CALLS, ids=lambda ask: ask.__name__)
@@ -73,6 +96,8 @@ def test_every_refusal_of_an_ask_is_described(stage: Stage, ask: type[client.Api
     stage.database.add_engine("e1")
     stage.database.add_job(1, "j1", status="finished", finished_at_ms=2_000)
     stage.database.add_image("i1", "j1")
+    stage.database.add_webhook("w1")
+    stage.database.add_delivery(1, "d1", webhook_id="w1")
     headers = {"Authorization": f"Bearer {stage.add_key()}"}
     call = CALLS[ask]
     operation = stage.get("/openapi.json").json["paths"][call.path][call.method.lower()]

@@ -12,11 +12,12 @@ from api.http.contract.job_input import JobInput
 from api.http.framework.deferral import OUTCOME, ShortRequest
 from api.session import Outcome
 from kernel.protocol.client import JobValid, SubmitJob
-from kernel.protocol.enums import ImageFileType, JobState, Scheduler, WaitsFor
+from kernel.protocol.enums import CallbackEvent, ImageFileType, JobState, Scheduler, WaitsFor
 from kernel.protocol.errors import DiskFull, EngineNotFound, KeyReused, QueueFull
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.model_refs import LoraUse
 from kernel.protocol.specs import JobRequest
+from kernel.protocol.webhooks import ENDS, Callback
 from tests.unit.api.fake_bus import accepted
 from tests.unit.api.rich_job import RICH_SPEC
 from tests.unit.api.stage import Stage, fields_of
@@ -336,11 +337,23 @@ def test_all_wrong_fields_are_listed_at_once(stage: Stage) -> None:
     assert fields_of(result)["promt"] == "unknown field; did you mean prompt?"
 
 
-def test_a_field_of_a_later_version_is_not_supported(stage: Stage) -> None:
-    result = stage.post("/v1/jobs", {"engine_id": "e1", "callback_url": "http://localhost/"})
-    assert result.status_code == 422
-    assert result.json["code"] == "not_supported"
-    assert fields_of(result) == {"callback_url": "is not supported yet"}
+@pytest.mark.parametrize(
+    "url", ["ftp://a.example/", "https://me:secret@a.example/", "http://0x7f.1/", "https://a.example:0/"]
+)
+def test_a_job_tells_no_receiver_that_cannot_be_one(stage: Stage, url: str) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "callback_url": url})
+    assert (result.status_code, [*fields_of(result)]) == (422, ["callback_url"])
+    assert "secret" not in result.text
+
+
+def test_a_job_names_its_receiver_and_what_that_hears_of(stage: Stage) -> None:
+    stage.post("/v1/jobs", {"engine_id": "e1", "callback_url": "https://a.example/"})
+    assert stage.last_ask.callback == Callback(url="https://a.example/", events=ENDS)
+    events = {"callback_url": "https://a.example/", "callback_events": ["job.started"]}
+    stage.post("/v1/jobs", {"engine_id": "e1"} | events)
+    assert stage.last_ask.callback.events == (CallbackEvent.JOB_STARTED,)
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "callback_events": ["job.started"]})
+    assert fields_of(result) == {"callback_events": "requires callback_url"}
 
 
 @pytest.mark.parametrize("named", [{}, {"checkpoint": "dreams"}])

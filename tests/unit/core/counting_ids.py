@@ -1,5 +1,7 @@
 """Names and seeds of which a test knows what comes next."""
 
+from kernel.protocol.webhooks import Signer
+
 
 class CountingIds:
     """Names things by counting."""
@@ -13,6 +15,9 @@ class CountingIds:
 
     def secret(self) -> str:
         return f"secret-{self.id()}"
+
+    def signing_secret(self, signer: Signer) -> str:
+        return f"whsec_{signer.subject}.{signer.generation}"
 
     def seed(self) -> int:
         self._count += 1

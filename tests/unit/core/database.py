@@ -11,13 +11,33 @@ from msgspec.structs import replace
 from kernel.core import actions
 from kernel.core.actions import Save
 from kernel.core.events import Facts, Snapshot, StoredReply
-from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES
+from kernel.core.state.tables import (
+    DELIVERY_MOVES,
+    ENGINE_MOVES,
+    JOB_MOVES,
+    MODEL_MOVES,
+    OPEN_DELIVERY_STATES,
+    OPEN_JOB_STATES,
+    check_move,
+)
 from kernel.protocol import client
 from kernel.protocol.enums import BlobKind, GoneReason, ModelState
-from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, KeyId, ModelId
+from kernel.protocol.ids import (
+    BlobId,
+    DeliveryId,
+    EngineId,
+    Epoch,
+    EventSeq,
+    ImageId,
+    JobId,
+    KeyId,
+    ModelId,
+    WebhookId,
+)
 from kernel.protocol.rows import (
     BlobRow,
     ChangeRow,
+    DeliveryRow,
     EngineRow,
     ImageRow,
     JobRow,
@@ -26,8 +46,10 @@ from kernel.protocol.rows import (
     ModelRow,
     ScannedFile,
     ScanRow,
+    WebhookRow,
 )
 from kernel.protocol.specs import JobSpec
+from kernel.protocol.webhooks import Redeliver
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -44,6 +66,9 @@ class Database:
     blobs: dict[BlobId, BlobRow] = field(default_factory=dict)
     keys: dict[KeyId, KeyRow] = field(default_factory=dict)
     key_uses: dict[tuple[KeyId, int], KeyUseRow] = field(default_factory=dict)
+    webhooks: dict[WebhookId, WebhookRow] = field(default_factory=dict)
+    deliveries: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
+    bodies: dict[DeliveryId, str] = field(default_factory=dict)
     replies: dict[str, StoredReply] = field(default_factory=dict)
     changes: list[ChangeRow] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
@@ -79,7 +104,14 @@ class Database:
             scan=self.scan,
             keys=tuple(self.keys.values()),
             key_uses=tuple(self.key_uses.values()),
+            webhooks=tuple(self.webhooks.values()),
+            deliveries=tuple(sorted(self.open_deliveries(), key=lambda row: row.seq)),
+            last_delivery_seq=max((row.seq for row in self.deliveries.values()), default=0),
         )
+
+    def open_deliveries(self) -> list[DeliveryRow]:
+        """What is to be sent."""
+        return [row for row in self.deliveries.values() if row.status in OPEN_DELIVERY_STATES]
 
     def blob_kinds(self, job_id: JobId) -> frozenset[BlobKind]:
         """What there is of a job beside its images."""
@@ -96,6 +128,8 @@ class Database:
                 return Facts(stored_reply=reply, images=tuple(row for row in found if row is not None))
             case client.EditJob() | client.CancelJob() | client.DeleteJob():
                 return Facts(stored_reply=reply, ended_job=self.jobs.get(ask.job_id))
+            case Redeliver():
+                return Facts(stored_reply=reply, delivery=self.deliveries.get(ask.delivery_id))
             case _:
                 return Facts(stored_reply=reply)
 
@@ -124,6 +158,14 @@ class Database:
                 for key_id, hour in tuple(self.key_uses):
                     if key_id == row.key_id and hour < first_hour:
                         del self.key_uses[key_id, hour]
+            case (
+                actions.AddDelivery()
+                | actions.SaveDelivery()
+                | actions.SaveWebhook()
+                | actions.DropWebhook()
+                | actions.ForgetDeliveries()
+            ):
+                self._apply_callback(save)
             case actions.SavePause(since_ms):
                 self.paused_since_ms = since_ms
             case actions.SaveScannedFile(row):
@@ -142,6 +184,26 @@ class Database:
                 self.changes.append(row)
             case actions.ForgetOld():
                 self.forgets.append(save)
+            case _:
+                assert_never(save)
+
+    def _apply_callback(self, save: actions.CallbackSave) -> None:
+        match save:
+            case actions.AddDelivery(row, body):
+                assert row.delivery_id not in self.deliveries
+                assert row.seq > max((one.seq for one in self.deliveries.values()), default=0)
+                self.deliveries[row.delivery_id], self.bodies[row.delivery_id] = row, body
+            case actions.SaveDelivery(row):
+                check_move(DELIVERY_MOVES, self.deliveries[row.delivery_id].status, row.status)
+                self.deliveries[row.delivery_id] = row
+            case actions.SaveWebhook(row):
+                self.webhooks[row.webhook_id] = row
+            case actions.DropWebhook(webhook_id):
+                del self.webhooks[webhook_id]
+                kept = {key: one for key, one in self.deliveries.items() if one.webhook_id != webhook_id}
+                self.deliveries = kept
+            case actions.ForgetDeliveries():
+                pass
             case _:
                 assert_never(save)
 

@@ -9,6 +9,7 @@ from msgspec import structs
 from kernel.protocol import client, worker
 from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyIssued, KeyLimits, RevokeKey, RotateKey
 from kernel.protocol.enums import (
+    CallbackEvent,
     ChangeKind,
     Compilation,
     ControlType,
@@ -37,6 +38,7 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import (
+    DeliveryId,
     EngineId,
     Epoch,
     EventSeq,
@@ -46,6 +48,7 @@ from kernel.protocol.ids import (
     Lease,
     ModelId,
     Ticket,
+    WebhookId,
     WorkerId,
 )
 from kernel.protocol.memory import (
@@ -68,9 +71,23 @@ from kernel.protocol.specs import (
     PictureOrder,
 )
 from kernel.protocol.status import ApiLife, DeviceStatus, Status
+from kernel.protocol.webhooks import (
+    Callback,
+    CallbackSecret,
+    CreateWebhook,
+    DeleteWebhook,
+    DeliveryQueued,
+    EditWebhook,
+    Redeliver,
+    RotateWebhook,
+    ShowCallbackSecret,
+    TestWebhook,
+    WebhookIssued,
+)
 
 MODEL, ENGINE, JOB = ModelId("m-1"), EngineId("e-1"), JobId("j-1")
 IMAGE, WORKER, TICKET = ImageId("i-1"), WorkerId("w7-1"), Ticket("t-1")
+WEBHOOK, DELIVERY = WebhookId("h-1"), DeliveryId("d-1")
 LEASE, KEY = Lease(7 << 32 | 1), KeyId("k-1")
 SHA256 = "5" * 64
 
@@ -261,6 +278,7 @@ _ASKS: tuple[client.Ask, ...] = (
         priority=5,
         validate_only=True,
         key_id=KEY,
+        callback=Callback(url="https://a.example/hook", events=(CallbackEvent.JOB_STARTED,)),
     ),
     CreateKey(
         name="alice",
@@ -293,6 +311,13 @@ _ASKS: tuple[client.Ask, ...] = (
     ),
     RotateKey(key_id=KEY, expires_in_s=86_400.0),
     RevokeKey(key_id=KEY),
+    CreateWebhook(url="https://a.example/hook", events=(CallbackEvent.JOB_CREATED,), key_id=KEY),
+    EditWebhook(webhook_id=WEBHOOK, url="https://b.example/", events=(CallbackEvent.IMAGE_CREATED,)),
+    RotateWebhook(webhook_id=WEBHOOK),
+    DeleteWebhook(webhook_id=WEBHOOK),
+    TestWebhook(webhook_id=WEBHOOK),
+    Redeliver(delivery_id=DELIVERY),
+    ShowCallbackSecret(key_id=KEY),
     client.EditJob(job_id=JOB, priority=5),
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
@@ -354,6 +379,9 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     client.ModelsPruned(models=2, size_bytes=4_265_380_512),
     client.DownloadGranted(ticket=TICKET, file_name="i-1.png", is_limited=True),
     KeyIssued(key_id=KEY, expires_at_ms=86_400_000, text="spoon_1_2"),
+    WebhookIssued(webhook_id=WEBHOOK, secret="whsec_MTIz"),
+    CallbackSecret(secret="whsec_MTIz"),
+    DeliveryQueued(delivery_id=DELIVERY),
     client.WorkerInvited(
         worker_id=WORKER,
         endpoint="tcp://192.0.2.1:7871",
@@ -408,6 +436,13 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
     ),
     worker.InspectModel(source=_SOURCE),
     worker.ScanFolders(folders=("/srv/models", "/home/ann/webui/models"), known=(5, 2**63 - 1)),
+    worker.SendCallback(
+        delivery_id=DELIVERY,
+        attempt=2,
+        url="https://a.example/hook",
+        headers={"webhook-id": "d-1"},
+        body="{}",
+    ),
     worker.RunJob(
         attempt=2,
         lease=LEASE,
@@ -454,6 +489,9 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
         text="fox.safetensors is truncated",
     ),
     worker.ScanEnded(),
+    worker.CallbackEnded(
+        delivery_id=DELIVERY, attempt=2, answered=503, retry_after_s=30, text="cannot connect"
+    ),
     worker.Accepted(job_id=JOB, lease=LEASE),
     worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12, stage=Stage.PREPARING),
     worker.Preview(job_id=JOB, lease=LEASE, index=1, step=3),

@@ -58,6 +58,20 @@ class SampleDatabase:
             | values,
         )
 
+    def add_webhook(self, webhook_id: str, **values: Any) -> None:
+        known = {
+            "url": "https://a.example",
+            "events": '["job.finished"]',
+            "created_at_ms": 1,
+            "generation": 1,
+        }
+        self._insert("webhook", {"webhook_id": webhook_id} | known | values)
+
+    def add_delivery(self, seq: int, delivery_id: str, **values: Any) -> None:
+        times = {"created_at_ms": 1, "since_ms": 1, "ended_at_ms": 2, "attempts": 1}
+        known = {"event": "job.finished", "url": "https://a.example", "status": "delivered", "body": "{}"}
+        self._insert("delivery", {"seq": seq, "delivery_id": delivery_id} | times | known | values)
+
     def add_key(self, key_id: str, name: str, role: str = "user", **values: Any) -> None:
         self._insert(
             "api_key",

@@ -29,6 +29,7 @@ FEW: Final = (
     "api_key",
     "duration_bound",
     "tally",
+    "webhook",
     "CONSTANT ROW",
     "wanted VIRTUAL TABLE",
     "tag VIRTUAL TABLE",
@@ -92,7 +93,7 @@ def test_a_query_scans_no_table_that_grows_and_sorts_no_more_than_a_few_rows(
         "high",
     )
     search = ("engine", "lora", "kind", "first", "last", "created_after_ms", "created_before_ms")
-    ids = ("engine_id", "job_id", "image_id", "model_id", "key_id", "key")
+    ids = ("engine_id", "job_id", "image_id", "model_id", "key_id", "key", "webhook_id", "delivery_id")
     values = dict.fromkeys((*names, *more, *search, *ids)) if ":" in sql else (None,) * _places(sql)
     plan = [row[3] for row in database.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert plan

@@ -6,11 +6,12 @@ from queue import SimpleQueue
 
 from engine_worker.fetch.fetch_loop import FetchLoop
 from engine_worker.port import ProgressCallback, ScanReport
-from engine_worker.session.actions import Exit, ExitCode, Inspect, Scan
+from engine_worker.session.actions import Deliver, Exit, ExitCode, Inspect, Scan
 from engine_worker.session.events import FetchEvent, ScanStopped
 from engine_worker.shell import Inbox
 from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ids import DeliveryId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
 from kernel.protocol.worker import (
@@ -21,6 +22,7 @@ from kernel.protocol.worker import (
     ScanEnded,
     ScanFolders,
     ScanProgress,
+    SendCallback,
 )
 from tests.unit.worker.orders import source
 
@@ -64,15 +66,25 @@ class ThreeFiles:
         yield ScanEnded()
 
 
+class Postman:
+    """Keeps what it is to send."""
+
+    def __init__(self) -> None:
+        self.orders: list[SendCallback] = []
+
+    def send(self, order: SendCallback) -> None:
+        self.orders.append(order)
+
+
 def run(inbox: Inbox, scanner: ThreeFiles | None = None) -> list[FetchEvent]:
     """Everything that is reported until the loop ends."""
     reports: list[FetchEvent] = []
-    loop = FetchLoop(inbox, OneModel, lambda: scanner or ThreeFiles(), reports.append)
+    loop = FetchLoop(inbox, OneModel, lambda: scanner or ThreeFiles(), Postman, reports.append)
     assert loop.run() is END
     return reports
 
 
-def inbox_of(*tasks: Scan | Inspect | Exit) -> Inbox:
+def inbox_of(*tasks: Scan | Inspect | Deliver | Exit) -> Inbox:
     inbox: Inbox = SimpleQueue()
     for task in tasks:
         inbox.put(task)
@@ -116,7 +128,7 @@ def test_a_task_that_comes_with_the_end_of_a_scan_does_not_undo_it() -> None:
         if isinstance(event, ScanEnded):
             inbox.put(END)
 
-    FetchLoop(inbox, OneModel, ThreeFiles, report).run()
+    FetchLoop(inbox, OneModel, ThreeFiles, Postman, report).run()
     assert [type(one) for one in found] == WHOLE
 
 
@@ -124,3 +136,14 @@ def test_a_model_that_cannot_be_used_is_reported_with_its_reason() -> None:
     (failed,) = run(inbox_of(Inspect(source(BAD)), END))
     assert isinstance(failed, ModelFailed)
     assert failed.text == "it is bad"
+
+
+def test_callbacks_are_handed_on_without_waiting_for_an_answer() -> None:
+    orders = [
+        SendCallback(delivery_id=DeliveryId(name), attempt=1, url="https://a.example", headers={}, body="{}")
+        for name in ("one", "two")
+    ]
+    postman = Postman()
+    inbox = inbox_of(*map(Deliver, orders), END)
+    assert FetchLoop(inbox, OneModel, ThreeFiles, lambda: postman, lambda report: None).run() is END
+    assert postman.orders == orders
