@@ -25,6 +25,7 @@ from api.cli.commands.models import models
 from api.cli.commands.processes import api_, manager, serve, worker
 from api.cli.commands.queue import queue
 from api.cli.commands.server import health, status, stop
+from api.cli.commands.webhooks import webhooks
 from api.cli.context import Invocation
 from api.cli.exit_codes import ExitCode, code_of, exit_of
 from kernel.protocol.errors import FieldProblem, KeyMissing, SpoonError
@@ -85,6 +86,7 @@ for command in (
     queue,
     images,
     keys,
+    webhooks,
     mcp,
     config,
     db,

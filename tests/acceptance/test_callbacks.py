@@ -4,6 +4,8 @@ killed."""
 import json
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,25 @@ def test_a_webhook_is_tested_and_what_it_got_is_sent_again(
     assert one.removeprefix("webhooks/") not in str(call(office, "GET", "webhooks"))
 
 
+def test_listening_prints_what_arrives_and_is_subscribed_meanwhile(
+    receiver: Receiver, office: Server
+) -> None:
+    port = office.port + 1 if receiver.port != office.port + 1 else office.port + 2
+    office.stop()
+    office.configure(callbacks=f'allow_hosts = ["127.0.0.1:{receiver.port}", "127.0.0.1:{port}"]')
+    office.start()
+    url = ["--url", f"http://127.0.0.1:{office.port}"]
+    command = [sys.executable, "-m", "api.cli.main", *url, "webhooks", "listen", "--port", str(port)]
+    with subprocess.Popen([*command, "--event", "job.created"], stdout=subprocess.PIPE) as listening:
+        wait_for("the subscription", lambda: call(office, "GET", "webhooks")["items"])
+        job_id = call(office, "POST", "jobs", json={"prompt": "a cat", **SMALL})["job_id"]
+        assert listening.stdout is not None
+        assert json.loads(listening.stdout.readline())["data"]["job_id"] == job_id
+        listening.send_signal(signal.SIGINT)
+        assert listening.wait(30) == 0
+    assert call(office, "GET", "webhooks")["items"] == []
+
+
 def test_no_secret_is_in_the_database_or_in_a_log(office: Server, receiver: Receiver, path: str) -> None:
     webhook = call(office, "POST", "webhooks", json={"url": receiver.url(f"{path}?token=t0p")})
     secrets = [webhook["secret"], call(office, "GET", "callbacks/secret")["secret"]]
@@ -159,3 +180,4 @@ def test_no_secret_is_in_the_database_or_in_a_log(office: Server, receiver: Rece
         assert not [one for one in kept if one in found], file
         assert b"token=t0p" not in found or "sqlite" in file.name, file
     assert b"token=t0p" not in (office.folder / "log").read_bytes()
+    call(office, "DELETE", f"webhooks/{webhook['webhook_id']}")
