@@ -27,6 +27,7 @@ _Line = tuple[str | None, str]
 class DeliveryQueue:
     """Every call costs O(log n) at most, but for the hosts that have no place just now."""
 
+    max_open: int = MAX_OPEN
     rows: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
     """All that are open: waiting or being sent."""
     held: dict[DeliveryId, WorkerId] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class DeliveryQueue:
 
     def has_room(self, url: str) -> bool:
         """False if so many are open that one more is not kept waiting."""
-        return len(self.rows) < MAX_OPEN and self._open[host_of(url)] < MAX_OPEN_OF_HOST
+        return len(self.rows) < self.max_open and self._open[host_of(url)] < MAX_OPEN_OF_HOST
 
     def put(self, row: DeliveryRow) -> None:
         """Add a waiting delivery at the end of its line."""

@@ -1,7 +1,5 @@
 """Callbacks: who hears of what, in which order, how often it is tried, and what becomes of it."""
 
-from dataclasses import replace as with_limits
-
 import pytest
 from msgspec.structs import replace
 
@@ -9,7 +7,6 @@ from kernel.core import actions
 from kernel.core.callbacks.sending import DELAYS_S, JITTER
 from kernel.core.commands.webhook_commands import MAX_WEBHOOKS
 from kernel.core.ports import Limits
-from kernel.core.state import delivery_queue
 from kernel.core.state.delivery_queue import MAX_SENDING, MAX_SENDING_TO_HOST
 from kernel.protocol import client
 from kernel.protocol.api_keys import RevokeKey
@@ -279,12 +276,12 @@ def test_a_report_on_another_attempt_changes_nothing():
     assert story.deliveries()[0].status is DeliveryState.SENDING
 
 
-def test_a_receiver_beyond_the_limit_of_what_waits_is_told_of_as_failed(monkeypatch):
-    monkeypatch.setattr(delivery_queue, "MAX_OPEN", 2)
-    story = story_with_a_job()
-    assert [row.status for row in story.deliveries()] == [
-        DeliveryState.SENDING, DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.FAILED,
-    ]  # fmt: skip
+def test_what_is_beyond_the_limit_of_what_waits_is_given_up_at_once():
+    story = CallbackStory()
+    story.broker.world.deliveries.max_open = 2
+    story.make(story.job(OWN))
+    given_up = [row.error for row in story.deliveries() if row.status is DeliveryState.FAILED]
+    assert given_up == ["too many deliveries wait to be sent: this one was not tried"] * 2
 
 
 # Webhooks.
@@ -426,9 +423,8 @@ def test_what_is_no_receiver_is_refused(url):
     assert story.refusal(CreateWebhook(url=url)).fields[0].field == "url"
 
 
-def test_the_limit_of_a_stop_is_not_that_of_a_callback():
-    """A stopping Manager sends nothing more; the next one does."""
-    story = CallbackStory(limits=with_limits(Limits(), grace_s=5.0))
+def test_a_stopping_manager_sends_nothing_more_and_the_next_one_does():
+    story = CallbackStory()
     story.make(story.job(Callback(url=URL)))
     story.ask(client.Shutdown())
     assert not only(story.wait(1.0), actions.LaunchWorker)
