@@ -10,6 +10,7 @@ from api.cli.completion import checkpoints, controlnets, embeddings, engine_name
 from api.cli.options import WordChoice, duration
 from api.cli.scheduler_options import SCHEDULER_NAMES, scheduler_option
 from kernel.protocol.enums import (
+    CallbackEvent,
     ControlType,
     ImageFileType,
     ImageFit,
@@ -252,6 +253,14 @@ _OPTIONS: Final = (
     click.option(
         "--give-up-after", type=duration,
         help="Fail after waiting this long for an engine in error, e.g. 10m. [default: the engine's]",
+    ),
+    click.option(
+        "--callback-url", metavar="URL",
+        help="Tell this receiver, by signed requests, what becomes of the job (see `spoon webhooks`).",
+    ),
+    click.option(
+        "--callback-event", "callback_events", multiple=True, type=WordChoice(CallbackEvent),
+        help="An event that --callback-url is told of. Repeatable. [default: the ends of the job]",
     ),
     click.option(
         "--priority", type=int, metavar="N", help="Priority, -1000 to 1000. Higher runs first. [default: 0]"

@@ -15,7 +15,7 @@ from conf.settings import Server
 
 LIVE_PATH: Final = "/v1/health/live"
 PROBE_PATHS: Final = frozenset({"/v1/health/ready", "/v1/devices", "/sdapi/v1/memory", "/metrics"})
-DOWNLOADS: Final = ("/download", "/content")
+ASKING_READS: Final = ("/download", "/content", "/callbacks/secret")
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 QUICK_THREADS: Final = 2
 PROBE_THREADS: Final = 4
@@ -62,7 +62,7 @@ def pool_of(method: str, path: str, body_bytes: int) -> Pool:
     if plain in PROBE_PATHS:
         return Pool.PROBE
     if method in READING:
-        return Pool.ASK if plain.endswith(DOWNLOADS) else Pool.READ
+        return Pool.ASK if plain.endswith(ASKING_READS) else Pool.READ
     if plain == UPLOAD_PATH:
         return Pool.UPLOAD
     return Pool.HEAVY if body_bytes > HEAVY_BYTES else Pool.ASK

@@ -2,8 +2,10 @@
 
 import pytest
 
+from api.http.framework.openapi import CODES
 from api.http.framework.thread_pools import ASKING, HEAVY_BYTES, PROBE_PATHS, Pool, Pools, pool_of, shares_of
 from conf.settings import Server
+from kernel.protocol.errors import TooManyRequests
 from tests.unit.api.stage import Stage
 
 SHARES = {Pool.QUICK: 1, Pool.READ: 1, Pool.ASK: 2}
@@ -37,7 +39,8 @@ def test_every_route_that_asks_the_manager_is_in_a_pool_for_that(stage: Stage) -
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             pool = pool_of(method.upper(), path, 0)
-            asks = {"429", "502"} <= operation["responses"].keys() or path in PROBE_PATHS
+            codes = {code for answer in operation["responses"].values() for code in answer.get(CODES, ())}
+            asks = TooManyRequests.code in codes or path in PROBE_PATHS
             assert asks == (pool in ASKING | {Pool.PROBE, Pool.UPLOAD}), path
 
 

@@ -70,7 +70,7 @@ from kernel.protocol.specs import (
     JobSpec,
     PictureOrder,
 )
-from kernel.protocol.status import ApiLife, DeviceStatus, Status
+from kernel.protocol.status import ApiLife, DeviceStatus, EngineFigures, Status
 from kernel.protocol.webhooks import (
     Callback,
     CallbackSecret,
@@ -400,12 +400,17 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         jobs_processing=2,
         engines_running=1,
         is_disk_low=True,
-        devices=(DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
+        devices=(DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1, promised_bytes=1),),
         is_models_disk_low=True,
         api=ApiLife(is_running=False, restarts=7, last_failure="exit code 1", next_start_s=25.6),
         standbys=1,
         internal_errors=3,
         last_internal_error="0a1b2c3d4e5f",
+        engines=(
+            EngineFigures(
+                engine_id=ENGINE, name="A", workers=1, batch=2, max_batch=4, step_s=0.5, workers_lost=1
+            ),
+        ),
     ),
     client.Watching(seq=EventSeq(9)),
     client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=_PREVIEW, blobs=1),)),
