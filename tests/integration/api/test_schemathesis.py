@@ -17,10 +17,10 @@ from api.http.contract.problems import status_of
 from api.hub import Hub
 from api.port import Answer
 from conf.settings import Bus, Database, Images, Models, Settings
-from kernel.protocol import client
+from kernel.protocol import api_keys, client, webhooks
 from kernel.protocol.enums import EngineState, ModelState
 from kernel.protocol.errors import ImageGone, SpoonError
-from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.ids import DeliveryId, EngineId, KeyId, ModelId, WebhookId
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus, Reaction, accepted
 from tests.unit.api.refusals import refusals
@@ -31,6 +31,9 @@ ENDLESS = "/v1/events"
 ENGINE = client.EngineAccepted(engine_id=EngineId("e1"), status=EngineState.STARTING)
 MODEL = client.ModelAccepted(model_id=ModelId("m1"), status=ModelState.READY)
 JOB = accepted()
+KEY = api_keys.KeyIssued(key_id=KeyId("k1"), text="spoon_1_2")
+WEBHOOK = webhooks.WebhookIssued(webhook_id=WebhookId("w1"), secret="whsec_AAAA")
+DELIVERY = webhooks.DeliveryQueued(delivery_id=DeliveryId("d1"))
 
 
 def submit(ask: client.ApiAsk) -> client.BrokerReply:
@@ -60,6 +63,17 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.PruneModels: client.ModelsPruned(models=1, size_bytes=9),
     client.ScanModels: client.Done(),
     client.ClaimDownload: ImageGone(),
+    api_keys.CreateKey: KEY,
+    api_keys.RotateKey: KEY,
+    api_keys.ChangeKey: client.Done(),
+    api_keys.RevokeKey: client.Done(),
+    webhooks.CreateWebhook: WEBHOOK,
+    webhooks.RotateWebhook: WEBHOOK,
+    webhooks.EditWebhook: client.Done(),
+    webhooks.DeleteWebhook: client.Done(),
+    webhooks.TestWebhook: DELIVERY,
+    webhooks.Redeliver: DELIVERY,
+    webhooks.ShowCallbackSecret: webhooks.CallbackSecret(secret="whsec_AAAA"),
 }
 
 
@@ -120,6 +134,8 @@ def described(tmp_path_factory: pytest.TempPathFactory, bus: CountingBus) -> Ite
     database.add_engine("e1")
     database.add_job(1, "j1", status="finished", finished_at_ms=2_000)
     database.add_image("i1", "j1")
+    database.add_webhook("w1")
+    database.add_delivery(1, delivery_id="d1", webhook_id="w1", job_id="j1")
     bus.reactions.update({ask: sometimes_refused(ask, answer) for ask, answer in ANSWERS.items()})
     reader = Reader(database.file)
     app = make_app(settings_in(folder), bus, reader, Hub(), lambda: 10_000)
