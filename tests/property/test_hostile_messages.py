@@ -12,6 +12,7 @@ from kernel.protocol import worker as wire
 from kernel.protocol.enums import ModelState, WorkerRole
 from kernel.protocol.errors import InternalError
 from kernel.protocol.ids import ModelId
+from kernel.protocol.webhooks import CreateWebhook, TestWebhook
 from tests.property.small_manager import CORRELATION, SmallManager
 from tests.unit.core.samples import create_key, fingerprint, register, spec, submit
 from tests.unit.protocol.examples import MESSAGES
@@ -108,13 +109,17 @@ def with_work():
     manager.say(worker, wire.EngineReady(engine_id=ids["engine"], device="cpu", memory_bytes=1, capacity=1))
     accepted = [manager.tell(submit(ids["engine"], width_px=64, height_px=64, count=2)) for _ in range(3)]
     ids["key"] = manager.tell(create_key("bob")).key_id
+    webhook_id = manager.tell(CreateWebhook(url="https://receiver.example/")).webhook_id
+    manager.tell(TestWebhook(webhook_id=webhook_id))
+    sender = manager.newest(WorkerRole.FETCH)
     ids["job"], ids["image"] = accepted[0].job_id, accepted[0].image_ids[1]
-    return manager, ids, {"fetch": fetcher, "scan": scanner, "engine": worker}
+    return manager, ids, {"fetch": fetcher, "scan": scanner, "send": sender, "engine": worker}
 
 
 def role_of(name):
     """The worker that reports this."""
-    return "scan" if "Scan" in name else "fetch" if "Model" in name else "engine"
+    roles = {"Scan": "scan", "Callback": "send", "Model": "fetch"}
+    return next((role for part, role in roles.items() if part in name), "engine")
 
 
 def places(value, found):

@@ -23,8 +23,8 @@ MOST_JOBS = 6
 """In one batch, that is one commit."""
 OPERATIONS = 300
 """The power goes within so many writes and syncs: after about a dozen batches at most."""
-PAGES_BEFORE_CHECKPOINT = 12
-"""So that checkpoints are among what is cut off."""
+PAGES_BEFORE_CHECKPOINT = 40
+"""Some commits: checkpoints are among what is cut off, and commits without one, which alone can be lost."""
 COUNT_BY_BATCH = (
     "SELECT priority, count(*), sum(status = 'finished') FROM job GROUP BY priority ORDER BY priority"
 )
