@@ -1,15 +1,9 @@
 """API keys, newest first. A row has the digest of its key, which no answer shows."""
 
-from kernel.protocol.ids import KeyId
 from kernel.protocol.rows import KeyRow
 from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
 from kernel.views.rows import Found
-
-
-def find_key(reader: Reader, key_id: KeyId) -> KeyRow | None:
-    """One API key by its id."""
-    return reader.one("key", KeyRow, {"key_id": key_id})
 
 
 def key_called(reader: Reader, key: str) -> KeyRow | None:

@@ -28,7 +28,7 @@ from kernel.protocol.client import Done
 from kernel.protocol.errors import KeyMissing, KeyNotFound
 from kernel.protocol.ids import KeyId
 from kernel.protocol.rows import KeyRow
-from kernel.views.keys import find_key, key_called, list_keys
+from kernel.views.keys import key_called, list_keys
 from kernel.views.reader import Reader
 
 
@@ -83,7 +83,7 @@ class Keys:
         send(resp, 200, key_of(self._find(key_id), self._now_ms()))
 
     def _find(self, key_id: str) -> KeyRow:
-        row = find_key(self._reader, KeyId(key_id)) or key_called(self._reader, key_id)
+        row = key_called(self._reader, key_id)
         if row is None:
             raise KeyNotFound(f"no API key has the id or name {key_id!r}")
         return row

@@ -1,6 +1,3 @@
--- key: one API key
-SELECT * FROM api_key WHERE key_id = :key_id;
-
 -- key_named: the API key with this id, or else the newest with this name, first one that is not revoked; there are few
 SELECT * FROM api_key WHERE :key IN (key_id, name)
 ORDER BY key_id = :key DESC, revoked_at_ms IS NULL DESC, key_id DESC LIMIT 1;

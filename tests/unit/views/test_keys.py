@@ -2,7 +2,7 @@
 
 from kernel.protocol.enums import Role
 from kernel.protocol.ids import KeyId
-from kernel.views.keys import find_key, has_keys, key_called, list_keys
+from kernel.views.keys import has_keys, key_called, list_keys
 from kernel.views.reader import Reader
 from tests.unit.views.database import SampleDatabase
 
@@ -16,7 +16,7 @@ def test_keys_are_found_by_id_and_listed_newest_first(database: SampleDatabase, 
     for number in range(3):
         database.add_key(uuid(number), f"key-{number}")
     assert has_keys(reader)
-    found = find_key(reader, uuid(1))
+    found = key_called(reader, uuid(1))
     assert found is not None
     assert (found.name, found.role, found.limits.max_pixels) == ("key-1", Role.USER, 9)
     first = list_keys(reader, 2)
