@@ -105,7 +105,8 @@ def test_its_jobs_are_jobs_like_any_other(client: OpenAI, http: httpx.Client) ->
     assert images.data is not None
     assert [image.to_dict()["image_id"] for image in images.data] == job["image_ids"]
     assert images.to_dict()["warnings"] == ["user has no effect: nothing is kept about users"]
-    assert http.get(f"/images/{job['image_ids'][0]}").json()["downloads"] == 1
+    first = f"/images/{job['image_ids'][0]}"
+    wait_for("its download counted", lambda: http.get(first).json()["downloads"] == 1)
 
 
 def test_a_link_works_without_a_key_and_after_a_restart(client: OpenAI, studio: Server) -> None:

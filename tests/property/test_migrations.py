@@ -61,6 +61,8 @@ COLUMNS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "image.gone_reason": st.none() | st.sampled_from(sorted({*GoneReason} - {GoneReason.LOST})),
     "image.position": st.integers(0, 9_999),
     "image.size_bytes": st.integers(0, 2**40),
+    "image.width_px": st.integers(1, 2**16),
+    "image.height_px": st.integers(1, 2**16),
     "blob.kind": st.sampled_from(BlobKind),
 }
 """Columns that not every text or number fits. `lost` came with schema 6."""
