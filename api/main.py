@@ -100,19 +100,21 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
 
 
 def _check_open(server: Server, keys: KeyRing) -> None:
-    """Check that no stranger can use a server without keys.
+    """Check that no stranger can use a server without keys: also not through a proxy.
 
     Raises: BadConfiguration.
     """
-    if server.open_without_keys or is_loopback(server.host):
+    is_private = is_loopback(server.host)
+    if server.open_without_keys or (is_private and not server.trusted_proxies):
         return
     try:
         has_keys = keys.has_keys()
     except DatabaseUnusable:  # as before the Manager's first start
         has_keys = False
     if not has_keys:
+        where = "server.trusted_proxies names a proxy" if is_private else f"server.host is {server.host}"
         raise BadConfiguration(
-            f"server.host is {server.host}, which other machines can reach, but there are no API keys: make "
+            f"{where}, which other machines can reach, but there are no API keys: make "
             "one first (spoon keys create NAME --role admin), or let everybody who reaches the port use this "
             "server with server.open_without_keys = true"
         )

@@ -27,6 +27,7 @@ class Kind(Enum):
     FOLDER = "folder"
     FOLDERS = "folders"
     NAMES = "names"
+    NETWORKS = "networks"
     CHOICE = "choice"
 
 
@@ -114,6 +115,8 @@ def _kind(type_: inspect.Type) -> Kind:
             return Kind.FOLDER
         case inspect.VarTupleType(item_type=inspect.StrType()):
             return Kind.NAMES
+        case inspect.VarTupleType(item_type=inspect.Metadata(extra={"kind": "network"})):
+            return Kind.NETWORKS
         case inspect.VarTupleType():
             return Kind.FOLDERS
         case _:

@@ -15,6 +15,8 @@ from kernel.protocol.enums import Compilation
 
 _TCP_ADDRESS: Final = r"^tcp://.+:0*(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
 """With a port up to 65535: libzmq would truncate a larger one to 16 bits."""
+Network = Annotated[str, Meta(extra={"kind": "network"})]
+"""An IP address or a network of them: conf/values.py reads it."""
 DATABASE_FILE: Final = "spoon.sqlite3"
 Some = Annotated[int, Meta(ge=1)]
 SomeTime = Annotated[float, Meta(gt=0, le=3_155_760_000)]
@@ -51,6 +53,8 @@ class Server(Struct, frozen=True, kw_only=True):
     machines."""
     allowed_hosts: tuple[str, ...] = ()
     """Accepted host names, besides localhost, `host` and plain IP addresses."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses and networks of proxies that are believed who their client is."""
     threads: Some = 64
     """Threads for requests that need the Manager; read-only ones have a quarter as many in addition."""
     max_streams: Annotated[int, Meta(ge=0)] = 512

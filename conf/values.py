@@ -4,6 +4,7 @@ import math
 import os
 import re
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -47,7 +48,7 @@ def read_variable(key: Key, text: str, home: Path) -> Value:
             return read_value(key, _FLAGS.get(text.strip().lower(), text), home)
         case Kind.FOLDERS:
             return read_value(key, [part.strip() for part in _SEPARATOR.split(text) if part.strip()], home)
-        case Kind.NAMES:
+        case Kind.NAMES | Kind.NETWORKS:
             return read_value(key, [part.strip() for part in text.split(",") if part.strip()], home)
         case _:
             return read_value(key, text, home)
@@ -94,6 +95,7 @@ def allowed(key: Key) -> str:
         Kind.FOLDER: "a folder path",
         Kind.FOLDERS: "a list of folder paths",
         Kind.NAMES: "a list of names",
+        Kind.NETWORKS: 'a list of IP addresses and networks, such as ["127.0.0.1", "10.0.0.0/8"]',
         Kind.CHOICE: "one of " + ", ".join(map(_quoted, key.choices)),
     }[key.kind]
     if key.kind is Kind.TEXT and key.pattern and key.pattern.startswith("^tcp"):
@@ -128,6 +130,8 @@ def _read(key: Key, raw: object, home: Path) -> Value:
         case Kind.FOLDERS, list() if all(isinstance(part, str) and _is_path(part) for part in raw):
             return tuple(_absolute(Path(str(part)), home) for part in raw)
         case Kind.NAMES, list() if all(isinstance(part, str) and part.strip() for part in raw):
+            return tuple(str(part) for part in raw)
+        case Kind.NETWORKS, list() if all(isinstance(part, str) and _is_network(part) for part in raw):
             return tuple(str(part) for part in raw)
         case _:
             return None
@@ -170,6 +174,15 @@ def _bound(key: Key, bound: float) -> str:
 
 def _is_path(text: str) -> bool:
     return bool(text.strip()) and "\0" not in text
+
+
+def _is_network(text: str) -> bool:
+    """True for an address, and for a network whose address has no bits of a host."""
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _absolute(folder: Path, home: Path) -> Path:

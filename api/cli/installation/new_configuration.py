@@ -36,6 +36,8 @@ class Access:
     host: str | None
     """The value of server.host; None: its default."""
     warning: str | None = None
+    proxies: tuple[str, ...] = ()
+    """The value of server.trusted_proxies."""
     name_question: str | None = None
     """Asks for the host name that browsers use, which has to be allowed; None, if they use localhost."""
 
@@ -52,8 +54,9 @@ ACCESS: Final[Mapping[Reach, Access]] = {
     Reach.PROXY: Access(
         "those whom a proxy on this machine lets through",
         host=None,
-        warning="without an API key everybody whom the proxy lets through may do everything: "
-        "spoon keys create me --role admin; the proxy must have TLS (SECURITY.md)",
+        warning="the server starts there only once it has an API key, and then everybody needs one: "
+        "spoon keys create me --role admin; the proxy must have TLS (docs/keys.md)",
+        proxies=("127.0.0.1", "::1"),
         name_question="Host name of the proxy",
     ),
 }
@@ -79,6 +82,7 @@ def values_of(answers: Answers) -> dict[str, Value]:
         values["server.host"] = access.host
     if access.name_question:
         values["server.allowed_hosts"] = tuple(answers.names)
+    values["server.trusted_proxies"] = access.proxies
     return values
 
 

@@ -25,6 +25,7 @@ from api.http.framework.deferral import (
 from api.http.framework.request_parser import Parser
 from api.http.framework.response_tasks import AnswerTask, ProblemTask, Served
 from api.http.framework.thread_pools import Pool, pool_of
+from api.http.proxies.sender import Proxies
 from api.session import Outcome
 from kernel.protocol.errors import SpoonError
 
@@ -34,9 +35,9 @@ LINGER_BYTES: Final = 16 << 20
 """Bytes from a refused client that are read and dropped."""
 
 
-def channel_class(intake: BodyIntake) -> type["Channel"]:
-    """The class of connections whose bodies go to this intake."""
-    return type("Channel", (Channel,), {"intake": intake})
+def channel_class(intake: BodyIntake, proxies: Proxies) -> type["Channel"]:
+    """The class of connections whose bodies go to this intake, and of which these may be proxies."""
+    return type("Channel", (Channel,), {"intake": intake, "proxies": proxies})
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
@@ -44,6 +45,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     error_task_class = ProblemTask
     intake: BodyIntake
+    proxies: Proxies
     task_class = AnswerTask
     request: Parser | None
     requests: list[Parser]
@@ -140,7 +142,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def parser_class(self, adj: Adjustments) -> Parser:
         """Called by waitress to create each request."""
-        return Parser(adj, self.intake, self._look_again)
+        return Parser(adj, self.intake, self.proxies, str(self.addr[0]), self._look_again)
 
     def readable(self) -> bool:
         """True if more is to be read. A failed request is refused without waiting for the rest of it."""

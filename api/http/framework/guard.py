@@ -52,8 +52,7 @@ class Guard:
         Raises: ForbiddenHost; ForbiddenOrigin.
         """
         host = headers.get("HOST", "")
-        if host not in self._good:
-            self._check_host(host)
+        self.check_host(host)
         origin = headers.get("ORIGIN")
         if method not in SAFE_METHODS and origin is not None:
             _check_origin(origin, host)
@@ -66,9 +65,13 @@ class Guard:
         """Keep browsers from guessing a type other than the declared one."""
         resp.set_header(*NO_SNIFFING)
 
-    def _check_host(self, host: str) -> None:
-        """Check the Host header. HTTP/1.0 has none, and no browser uses HTTP/1.0, so a missing one is
-        allowed."""
+    def check_host(self, host: str) -> None:
+        """Check a Host header. HTTP/1.0 has none, and no browser uses HTTP/1.0, so a missing one is allowed.
+
+        Raises: ForbiddenHost.
+        """
+        if host in self._good:
+            return
         if host:
             name = host_in(host)
             if name is None or (name not in self._names and not _is_address(name)):

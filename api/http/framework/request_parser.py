@@ -16,6 +16,7 @@ from api.http.framework.body_intake import BodyIntake
 from api.http.framework.chunked_body import ChunkedBody
 from api.http.framework.request_head import Head, HeadReader
 from api.http.framework.upload_stream import UploadStream
+from api.http.proxies.sender import PLAIN, Proxies, Sender
 from kernel.protocol.errors import SpoonError
 
 HEAD_TOO_LARGE: Final = 431
@@ -42,11 +43,17 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     # Attributes that waitress reads even if there is never a head.
     command = request_uri = path = query = fragment = proxy_scheme = proxy_netloc = ""
     first_line = b""
-    url_scheme = "http"
+    url_scheme = PLAIN
 
-    def __init__(self, adj: Adjustments, intake: BodyIntake, wake: Callable[[], None]) -> None:
-        """`wake` has the connection checked again when its body has failed or can take more."""
+    def __init__(
+        self, adj: Adjustments, intake: BodyIntake, proxies: Proxies, peer: str, wake: Callable[[], None]
+    ) -> None:
+        """`peer`: the address at the connection's other end. `wake` has the connection checked again when its
+        body has failed or can take more."""
         super().__init__(adj)
+        self.sender = Sender(peer)
+        """Known when the head is."""
+        self._proxies = proxies
         self._intake = intake
         self._wake = wake
         self._head = HeadReader()
@@ -115,11 +122,15 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         return consumed
 
     def _begin(self, head: Head) -> None:
-        """Raises: the intake's refusals, before any of the body arrives, or is asked for."""
+        """Raises: as `Proxies.seen`; the intake's refusals, before any of the body arrives, or is asked
+        for."""
         self._describe(head)
+        seen, self.sender = self._proxies.seen(head, self.sender.address)
+        if seen is not head:
+            self._describe(seen)
         has_body = head.is_chunked or bool(head.length)
         if has_body:
-            buffer, self.body_limit = self._intake.buffer_for(head, self._wake)
+            buffer, self.body_limit = self._intake.buffer_for(seen, self._wake)
             self._buffer = buffer
             self.body_rcv = (
                 ChunkedBody(buffer) if head.is_chunked else FixedStreamReceiver(head.length, buffer)

@@ -41,7 +41,6 @@ _OF_EVERY_REQUEST: Final[Mapping[str, object]] = MappingProxyType(
     {
         "SCRIPT_NAME": "",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
@@ -78,7 +77,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", document.content_type))
         self.response_headers += headers_of(error.code, cause, self.request.headers)
-        address, method = str(self.channel.addr[0]), self.request.command or ""
+        address, method = self.request.sender.address, self.request.command or ""
         refusals.note(error.code, cause.code, method, self.request.path, address, None)
         self.set_close_on_finish()
         self.channel.is_refused = True
@@ -149,7 +148,8 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
         request, channel = self.request, self.channel
         made: Environment = {
             **_OF_EVERY_REQUEST,
-            "REMOTE_ADDR": channel.addr[0],
+            "REMOTE_ADDR": request.sender.address,
+            "wsgi.url_scheme": request.sender.scheme,
             "REMOTE_PORT": str(channel.addr[1]),
             "REQUEST_METHOD": request.command.upper(),
             "REQUEST_URI": request.request_uri,

@@ -21,6 +21,7 @@ from api.http.framework.guard import Guard
 from api.http.framework.listener import Listener, Observe
 from api.http.framework.thread_pools import shares_of, waits_of
 from api.http.framework.threads import Threads
+from api.http.proxies.sender import Proxies
 from conf.settings import Server
 from kernel.process.log import line
 from kernel.process.startup import raise_file_limit
@@ -69,8 +70,10 @@ class HttpServer:
             (_capacity(settings), deadlines),
             deferral,
         )
-        self._intake = _intake(settings, bodies)
-        self._server.channel_class = channel_class(self._intake)
+        guard = Guard(settings.host, settings.allowed_hosts)
+        self._intake = _intake(settings, bodies, guard)
+        proxies = Proxies(settings.trusted_proxies, guard.check_host)
+        self._server.channel_class = channel_class(self._intake, proxies)
         self._is_stopping = False
 
     def report_to(self, observe: Observe) -> None:
@@ -115,7 +118,7 @@ def _options(listening: socket.socket, settings: Server, deadlines: Deadlines) -
         max_request_body_size=settings.max_body_bytes,
         recv_bytes=RECEIVE_BYTES,
         log_socket_errors=False,
-        clear_untrusted_proxy_headers=False,  # nothing here reads them
+        clear_untrusted_proxy_headers=False,  # the parser has done so
     )
     options.socket_options = _socket_options(deadlines.grace_s)
     return options
@@ -146,10 +149,10 @@ def _capacity(settings: Server) -> Capacity:
     return found
 
 
-def _intake(settings: Server, terms: BodyTerms) -> BodyIntake:
+def _intake(settings: Server, terms: BodyTerms, guard: Guard) -> BodyIntake:
     most = settings.max_body_bytes
     budget = Budget(BODIES_AT_ONCE * most, 0 if terms.uploads is None else terms.uploads.min_free_bytes)
-    return BodyIntake(Guard(settings.host, settings.allowed_hosts), most, budget, terms)
+    return BodyIntake(guard, most, budget, terms)
 
 
 def is_loopback(host: str) -> bool:

@@ -63,7 +63,9 @@ class SessionResource:
 
     def sign_out(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The cookie is taken back. Sessions that somebody has copied end with their time, or their key."""
-        resp.set_cookie(SESSION_COOKIE, "", expires=_PAST, path="/", secure=False, same_site="Strict")
+        resp.set_cookie(
+            SESSION_COOKIE, "", expires=_PAST, path="/", secure=req.scheme == "https", same_site="Strict"
+        )
         send_nothing(resp)
 
 

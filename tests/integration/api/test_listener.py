@@ -19,6 +19,7 @@ from api.http.framework.listener import Listener
 from api.http.framework.loop import Sockets
 from api.http.framework.thread_pools import shares_of
 from api.http.framework.threads import Threads
+from api.http.proxies.sender import Proxies
 from conf.settings import Server
 
 TURNS = 4
@@ -47,7 +48,9 @@ class Sick(socket.socket):
 def listening(sick: Sick) -> Iterator[Listener]:
     threads = Threads(shares_of(Server()), lambda: False)
     made = Listener(None, sick, threads, Adjustments(sockets=[sick]), (Capacity(16, 16), Deadlines()))
-    made.channel_class = channel_class(BodyIntake(Guard("127.0.0.1", ()), 1_024, Budget(0, 0), BodyTerms()))
+    guard = Guard("127.0.0.1", ())
+    intake = BodyIntake(guard, 1_024, Budget(0, 0), BodyTerms())
+    made.channel_class = channel_class(intake, Proxies((), guard.check_host))
     try:
         yield made
     finally:

@@ -92,6 +92,7 @@ def test_who_may_reach_it_decides_the_address_the_names_and_the_warning(
     assert bool(ended.err) == bool(warning)
     server = load(file, {}).server
     assert (server.host, server.allowed_hosts) == (host, names)
+    assert server.trusted_proxies == (("127.0.0.1", "::1") if "proxy" in options else ())
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,13 @@ def test_a_list_in_the_environment_is_separated_as_in_path(tmp_path: Path) -> No
     assert settings.models.file_roots == (Path("/a"), tmp_path / "b")
 
 
+def test_proxies_are_addresses_and_networks_of_both_kinds(tmp_path: Path) -> None:
+    file = written(tmp_path, "server.trusted_proxies = ['127.0.0.1', '10.0.0.0/8', '::1', 'fd00::/8']")
+    assert load(file, {}).server.trusted_proxies == ("127.0.0.1", "10.0.0.0/8", "::1", "fd00::/8")
+    listed = {"SPOON_SERVER_TRUSTED_PROXIES": "::1, 10.0.0.0/8"}
+    assert load(file, listed).server.trusted_proxies == ("::1", "10.0.0.0/8")
+
+
 def test_the_file_may_be_named_in_the_environment(tmp_path: Path) -> None:
     file = written(tmp_path, "server.port = 5")
     assert (
@@ -135,6 +142,11 @@ def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:
         ("bus.endpoint = 'tcp://127.0.0.1:99999'", 'must be an address such as "tcp://192.168.1.2:7871"'),
         ("bus.endpoint = 'ipc:///x'", 'must be an address such as "tcp://192.168.1.2:7871", or "none"'),
         ("server.host = ''", 'server.host: "" is not allowed: must be a non-empty string'),
+        ("server.trusted_proxies = ['10.0.0.1/8']", "must be a list of IP addresses and networks, such as ["),
+        ("server.trusted_proxies = ['proxy.lan']", "must be a list of IP addresses and networks, such as ["),
+        ("server.trusted_proxies = ['']", "must be a list of IP addresses and networks, such as ["),
+        ("server.trusted_proxies = [1]", "must be a list of IP addresses and networks, such as ["),
+        ("server.trusted_proxies = '10.0.0.1'", "must be a list of IP addresses and networks, such as ["),
     ],
 )  # fmt: skip
 def test_what_is_not_allowed_is_refused_with_its_key_and_a_way_out(
