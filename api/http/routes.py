@@ -145,7 +145,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
               errors=(*NO_SUCH_MODEL, http.NoThumbnail)),
 
         Route("create_engine", "POST", "/v1/engines", r.engines.create, "Create an engine and start it",
-              {201: engine.Engine}, engine_input.ENGINE_BODY, WaitQuery,
+              {201: engine.Engine, 200: engine.EngineChecked}, engine_input.ENGINE_BODY,
+              engine.EngineCreateQuery,
               (*NO_ENGINE, *NO_START, *NO_WAIT, e.NameTaken, e.NotSupported, e.KeyReused), KEYED),
         Route("list_engines", "GET", "/v1/engines", r.engines.list, "List engines",
               {200: engine.EnginePage}, query=engine.EngineListQuery),

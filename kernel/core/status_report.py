@@ -35,9 +35,14 @@ def status(world: World, event: StatusAsked) -> Status:
 
 def _devices(world: World, measured: tuple[DeviceStatus, ...]) -> Iterator[DeviceStatus]:
     for one in measured:
-        is_known = one.device in world.devices
-        promised = memory_ledger.promised_bytes(world, one.device) if is_known else 0
-        yield replace(one, promised_bytes=promised)
+        if one.device not in world.devices:
+            yield one
+            continue
+        yield replace(
+            one,
+            promised_bytes=memory_ledger.promised_bytes(world, one.device),
+            available_bytes=memory_ledger.free_bytes(world, one.device),
+        )
 
 
 def _figures_of(engine: Engine) -> EngineFigures:

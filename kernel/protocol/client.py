@@ -25,7 +25,7 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import Count, EngineId, EventSeq, ImageId, JobId, KeyId, ModelId, Ticket, WorkerId
-from kernel.protocol.memory import MemoryShortage
+from kernel.protocol.memory import EngineValid, MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
 from kernel.protocol.status import Status
@@ -81,6 +81,7 @@ class CreateEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     spec: EngineSpec
     start: bool = True
+    validate_only: bool = False
 
 
 class EditEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -253,9 +254,6 @@ ApiAsk = (
     | WebhookAsk
 )
 Ask = ApiAsk | InviteWorker | Shutdown
-
-
-# Messages of a client.
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -463,6 +461,7 @@ SingleReply = (
     Refused
     | ModelAccepted
     | EngineAccepted
+    | EngineValid
     | JobAccepted
     | JobValid
     | Done

@@ -1,10 +1,10 @@
-"""The data from which a model's memory need is computed, as read from headers; and reports of a shortage."""
+"""The data from which a model's memory need is computed, as read from headers; and whether an engine fits."""
 
 from typing import Annotated, Final
 
 import msgspec
 
-from kernel.protocol.enums import MemoryRemedy, ModelPart
+from kernel.protocol.enums import MemoryPlan, MemoryRemedy, ModelPart
 from kernel.protocol.ids import Count, EngineId
 
 BATCH_SIZES: Final = {"cpu": 4, "cuda": 8}
@@ -89,3 +89,40 @@ class MemoryShortage(msgspec.Struct, frozen=True, kw_only=True):
     """Memory that is neither used nor reserved for another engine."""
     total_bytes: Count
     remedies: tuple[Remedy, ...] = ()
+
+
+class DeviceFit(msgspec.Struct, frozen=True, kw_only=True):
+    """How an engine would fit on a device at this moment, in bytes."""
+
+    device: str
+    name: str
+    total_bytes: Count
+    promised_bytes: Count
+    """To workers of other engines."""
+    free_bytes: Count
+    """What another engine could get: neither used, nor promised, nor kept free."""
+    needed_bytes: Count
+    """The least that it needs: one image at a time under the most frugal plan."""
+    fits: bool
+    """Without closing any engine."""
+    plan: MemoryPlan | None = None
+    """How it would run; None, like the next two, if it does not fit."""
+    images: Count | None = None
+    """That it would step together."""
+    taken_bytes: Count | None = None
+    """What it would be promised."""
+
+
+class EngineValid(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine would be created, and this is whether it could start now."""
+
+    fits: bool
+    """Also if idle engines would be closed for it."""
+    closes: tuple[EngineId, ...] = ()
+    """The idle engines that would be closed for it."""
+    devices: tuple[DeviceFit, ...] = ()
+    """Those that it may run on; none, if nothing is known of them."""
+    detail: str | None = None
+    """Why it does not fit, and what would help; None, if it fits."""
+    shortage: MemoryShortage | None = None
+    """The same in numbers, if memory is what is missing."""

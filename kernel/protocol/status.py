@@ -15,6 +15,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes: int
     promised_bytes: int = 0
     """To workers, for their weights and their largest batch."""
+    available_bytes: int = 0
+    """What another engine could get: neither used, nor promised, nor kept free."""
 
 
 class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):

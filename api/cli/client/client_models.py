@@ -67,6 +67,22 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
 
 
+class DeviceFit(msgspec.Struct, frozen=True, kw_only=True):
+    device: str
+    total_bytes: int
+    free_bytes: int
+    needed_bytes: int
+    images: int | None = None
+    taken_bytes: int | None = None
+
+
+class EngineChecked(msgspec.Struct, frozen=True, kw_only=True):
+    fits: bool
+    closes: tuple[str, ...] = ()
+    devices: tuple[DeviceFit, ...] = ()
+    detail: str | None = None
+
+
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     engine_id: str
     status: str

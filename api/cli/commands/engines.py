@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from api.cli.client.client_models import Engine, find_engine, list_items
+from api.cli.client.client_models import Engine, EngineChecked, find_engine, list_items
 from api.cli.completion import checkpoints, engine_names
 from api.cli.context import Invocation
 from api.cli.engine_options import Said, engine_edit, engine_edit_options, engine_input, engine_options
@@ -24,7 +24,7 @@ from api.cli.options import (
     out_option,
     yes_option,
 )
-from api.cli.output import print_json, print_table, print_thing, write_secret
+from api.cli.output import print_json, print_table, print_thing, size, write_secret
 from kernel.protocol.client import InviteWorker, WorkerInvited
 from kernel.protocol.enums import EngineState, WorkerRole
 from kernel.protocol.errors import BadMessage
@@ -100,6 +100,7 @@ def show(invocation: Invocation, engine: str, as_json: bool) -> None:
 @click.option(
     "--wait", "is_waiting", is_flag=True, help="Wait until the engine is ready, at most 15 minutes."
 )
+@click.option("--validate-only", is_flag=True, help="Only check it, and say whether its memory is there.")
 @json_option
 @click.pass_obj
 def create(
@@ -107,6 +108,7 @@ def create(
     /,
     checkpoint: str,
     is_waiting: bool,
+    validate_only: bool,
     as_json: bool,
     **said: Said,
 ) -> None:
@@ -116,15 +118,20 @@ def create(
     Examples:
       spoon engines create dreams --name portraits --steps 30 --wait
       spoon engines create dreams --device cpu --no-start
+      spoon engines create dreams --max-batch 4 --validate-only
       spoon engines create dreams --lora detail:0.6 --control-model poses --long-prompt-technique sd_embed
     """
     from api.cli.client.rest import read
 
     with invocation.rest() as rest:
         try:
-            answer = rest.post("/v1/engines", engine_input(checkpoint, said))
+            query = {"validate_only": "true"} if validate_only else None
+            answer = rest.post("/v1/engines", engine_input(checkpoint, said), query)
         except Refusal as refusal:
             raise refusal.reworded(in_options) from refusal
+        if validate_only:
+            _say_checked(answer, as_json)
+            return
         if is_waiting and said["start"]:
             from api.cli.client.wait import await_running
 
@@ -340,6 +347,22 @@ def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: P
         file_roots=tuple(str(root) for root in roots),
         detectors_folder=str(detectors_folder),
     )
+
+
+def _say_checked(answer: bytes, as_json: bool) -> None:
+    """Whether and how a checked engine fits, one line for each device."""
+    from api.cli.client.rest import read
+
+    if as_json:
+        print_json(answer)
+        return
+    checked = read(answer, EngineChecked)
+    for one in checked.devices:
+        how = f"it would get {size(one.taken_bytes)} for {one.images} images at once"
+        fits = how if one.taken_bytes is not None else f"it needs at least {size(one.needed_bytes)}"
+        click.echo(f"{one.device}: {fits}; {size(one.free_bytes)} of {size(one.total_bytes)} are left")
+    closing = f"fits once {len(checked.closes)} idle engines are closed for it"
+    click.echo(checked.detail or (closing if checked.closes else "fits"))
 
 
 def _say(answer: bytes, as_json: bool) -> None:

@@ -103,7 +103,7 @@ def check_engine(found: EngineInput, limits: Server, faults: ValidationErrors) -
             faults.wrong(f"default_{name}", f"contradicts {name}: set one of them")
 
 
-def create_engine(found: EngineInput, names: ModelNames) -> CreateEngine:
+def create_engine(found: EngineInput, names: ModelNames, *, validate_only: bool = False) -> CreateEngine:
     """The command for a checked input; omitted fields have the defaults of EngineSpec.
 
     Raises: InvalidField, if a model's name is ambiguous.
@@ -119,7 +119,7 @@ def create_engine(found: EngineInput, names: ModelNames) -> CreateEngine:
         give_up_after_s=patience_s(found.give_up_after),
     )
     faults.raise_if_any()
-    return CreateEngine(spec=spec, start=found.start)
+    return CreateEngine(spec=spec, start=found.start, validate_only=validate_only)
 
 
 def check_edit(found: msgspec.Struct, old: EngineSpec, limits: Server, faults: ValidationErrors) -> None:

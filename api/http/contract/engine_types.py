@@ -13,6 +13,7 @@ from api.http.contract.responses import StoredError, moment, moment_or_none
 from kernel.protocol.client import EngineProgress
 from kernel.protocol.enums import EngineState, ModelType
 from kernel.protocol.ids import EngineId
+from kernel.protocol.memory import DeviceFit, EngineValid, MemoryShortage
 from kernel.protocol.specs import EngineSpec
 from kernel.views.engines import EngineFilter
 from kernel.views.names import Names, Referring
@@ -27,6 +28,13 @@ class EngineListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     status: EngineState | None = None
     name: str | None = None
     checkpoint: str | None = None
+
+
+class EngineCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds to wait until it is ready; or only check it, without creating it."""
+
+    wait: Wait | None = None
+    validate_only: bool = False
 
 
 class EngineStopQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +95,22 @@ class EngineEdited(Engine, frozen=True, kw_only=True):
     """It loads its checkpoint again, after its running jobs; else the edit applies from now on."""
 
 
+class EngineChecked(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine is valid, and this is how it would fit now. Without `start` it may be one that does not."""
+
+    valid: bool
+    fits: bool
+    """It could start now, if need be because idle engines are closed for it."""
+    closes: tuple[EngineId, ...]
+    """The idle engines that would be closed for it."""
+    devices: tuple[DeviceFit, ...]
+    """Those that it may run on."""
+    detail: str | None
+    """Why it does not fit, and what would help."""
+    memory: MemoryShortage | None
+    """The same in numbers, if memory is what is missing."""
+
+
 class EngineModelsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The type of the models, and the page."""
 
@@ -110,6 +134,18 @@ def filter_of(query: EngineListQuery) -> EngineFilter:
 def referring(row: EngineRow) -> Referring:
     """What it refers to by id."""
     return row.engine_id, row.spec, None, None
+
+
+def checked_of(valid: EngineValid) -> EngineChecked:
+    """The result of a dry run as a response."""
+    return EngineChecked(
+        valid=True,
+        fits=valid.fits,
+        closes=valid.closes,
+        devices=valid.devices,
+        detail=valid.detail,
+        memory=valid.shortage,
+    )
 
 
 def engine_of(row: EngineRow, names: Names, progress: EngineProgress | None = None) -> Engine:

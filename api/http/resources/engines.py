@@ -14,6 +14,7 @@ from api.http.contract.engine_input import (
 )
 from api.http.contract.engine_types import (
     Engine,
+    EngineCreateQuery,
     EngineDeleteQuery,
     EngineEdited,
     EngineListQuery,
@@ -21,6 +22,7 @@ from api.http.contract.engine_types import (
     EnginePage,
     EngineStopQuery,
     KeptOrDeleted,
+    checked_of,
     engine_of,
     filter_of,
     referring,
@@ -45,6 +47,7 @@ from kernel.protocol.client import (
 from kernel.protocol.enums import EngineState
 from kernel.protocol.errors import EngineNotFound
 from kernel.protocol.ids import EngineId
+from kernel.protocol.memory import EngineValid
 from kernel.views.engines import find_engine, list_engines
 from kernel.views.models import list_models_for
 from kernel.views.names import names_of
@@ -65,6 +68,7 @@ class Engines:
             ENGINE_BODY, frozenset(), lambda found, faults: check_engine(found, limits, faults)
         )
         self._names = ModelNames(reader)
+        self._create_query = QueryReader(EngineCreateQuery)
         self._list_query = QueryReader(EngineListQuery)
         self._models_query = QueryReader(EngineModelsQuery)
         self._stop_query = QueryReader(EngineStopQuery)
@@ -72,9 +76,13 @@ class Engines:
         self._wait_query = QueryReader(WaitQuery)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """201; with `wait` once it is ready or has failed."""
-        wait_s = self._wait_query.read(req).wait
-        ask = create_engine(self._body.read(req), self._names)
+        """201; with `wait` once it is ready or has failed; `validate_only` 200."""
+        query = self._create_query.read(req)
+        wait_s = query.wait
+        ask = create_engine(self._body.read(req), self._names, validate_only=query.validate_only)
+        if query.validate_only:
+            send(resp, 200, checked_of(self._bus.ask(ask, EngineValid)))
+            return
         self._waiting.check_room(wait_s)
         engine_id = self._bus.ask(ask, EngineAccepted, read_key(req)).engine_id
         self._answer(req, resp, engine_id, wait_s, (201, 201))

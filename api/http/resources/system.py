@@ -70,6 +70,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     total_bytes: int
     free_bytes: int
+    promised_bytes: int
+    """Promised to engines, for their weights and their largest batch."""
+    available_bytes: int
+    """What another engine could get: neither used, nor promised, nor kept free."""
 
 
 class DeviceList(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +144,14 @@ class System:
     def devices(self, req: falcon.Request, resp: falcon.Response) -> None:
         found = self._bus.status(PATIENCE_S).devices
         items = tuple(
-            Device(device=one.device, name=one.name, total_bytes=one.total_bytes, free_bytes=one.free_bytes)
+            Device(
+                device=one.device,
+                name=one.name,
+                total_bytes=one.total_bytes,
+                free_bytes=one.free_bytes,
+                promised_bytes=one.promised_bytes,
+                available_bytes=one.available_bytes,
+            )
             for one in found
         )
         send(resp, 200, DeviceList(items=items))

@@ -111,13 +111,19 @@ def fill(world: World, engine: Engine) -> None:
 
 def can_be_admitted(world: World, engine: Engine, former: tuple[Engine, ...] = ()) -> bool:
     """Can one more engine start now, if need be by closing engines that nobody uses, or its former self?"""
+    return closed_for(world, engine, former) is not None
+
+
+def closed_for(world: World, engine: Engine, former: tuple[Engine, ...] = ()) -> tuple[Engine, ...] | None:
+    """The engines that would close for this one to start now, its former self or ones that nobody uses; None,
+    if it could not start all the same."""
     claims, idle = Claims(), [*former, *_idle(world)]
     for plan in memory_ledger.plans(world, engine):
         if _has_slot(world, claims) and _fits(world, engine, plan, claims):
-            return True
-        if _eviction_plan(world, engine, plan, claims, idle) is not None:
-            return True
-    return False
+            return ()
+        if (found := _eviction_plan(world, engine, plan, claims, idle)) is not None:
+            return found[1]
+    return None
 
 
 def is_too_large(world: World, engine: Engine) -> bool:

@@ -9,7 +9,7 @@ from kernel.core.memory_model import memory_demand
 from kernel.core.state.world import Engine, World
 from kernel.protocol.enums import MemoryRemedy, Variant
 from kernel.protocol.errors import NotEnoughMemory
-from kernel.protocol.memory import MemoryShortage, Remedy
+from kernel.protocol.memory import DeviceFit, MemoryShortage, Remedy
 
 GIGABYTE: Final = 1_000_000_000
 MEGABYTE: Final = 1_000_000
@@ -45,6 +45,33 @@ def explain(world: World, engine: Engine) -> NotEnoughMemory:
         device=device, needed_bytes=needed, free_bytes=free, total_bytes=total, remedies=remedies
     )
     return error
+
+
+def device_fits(world: World, engine: Engine) -> tuple[DeviceFit, ...]:
+    """How the engine would fit on each device that it may run on, as nothing else changes."""
+    return tuple(
+        _fit(world, engine, name) for name in memory_ledger.candidates(world, engine.row.spec.device)
+    )
+
+
+def _fit(world: World, engine: Engine, device: str) -> DeviceFit:
+    measured, free = world.devices[device].status, memory_ledger.free_bytes(world, device)
+    plans = memory_demand.plans_for(memory_demand.kind_of(device))
+    found = (memory_ledger.reservation_within(world, engine, device, plan, free) for plan in plans)
+    place = next((one for one in found if one is not None), None)
+    need = None if place is None else place.need
+    return DeviceFit(
+        device=device,
+        name=measured.name,
+        total_bytes=measured.total_bytes,
+        promised_bytes=memory_ledger.promised_bytes(world, device),
+        free_bytes=free,
+        needed_bytes=_least_bytes(world, engine, device),
+        fits=need is not None,
+        plan=None if need is None else need.plan,
+        images=None if need is None else need.batch_size,
+        taken_bytes=None if need is None else need.bytes,
+    )
 
 
 def size(size_bytes: int) -> str:

@@ -86,6 +86,8 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
             return None
         case client.SubmitJob(validate_only=True) as ask:
             return job_commands.submit(world, ask, event.facts)
+        case client.CreateEngine(validate_only=True) as ask:
+            return engine_commands.check(world, ask)
         case client.PruneImages(dry_run=True) as ask:
             return downloads.prune(world, ask, event.facts)
         case client.PruneModels(dry_run=True) as ask:

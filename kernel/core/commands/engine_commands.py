@@ -17,6 +17,7 @@ from kernel.protocol.errors import (
     wrong_field,
 )
 from kernel.protocol.ids import EngineId
+from kernel.protocol.memory import EngineValid
 from kernel.protocol.rows import EngineRow
 from kernel.protocol.specs import EngineSpec
 
@@ -33,6 +34,24 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     if ask.start:
         _start(world, engine, is_pinned=not ask.spec.autostart)
     return accepted(engine)
+
+
+def check(world: World, ask: client.CreateEngine) -> EngineValid:
+    """A dry run of `create`: how the engine would fit; nothing is changed.
+
+    Raises: as `create`, so NotEnoughMemory only if it should start.
+    """
+    engine = plan(world, ask.spec, is_to_run=ask.start)
+    fault = memory_report.absent_device(world, ask.spec.device)
+    closed = None if fault is not None else engine_admission.closed_for(world, engine)
+    refused = memory_report.explain(world, engine) if fault is None and closed is None else None
+    return EngineValid(
+        fits=closed is not None,
+        closes=tuple(other.row.engine_id for other in closed or ()),
+        devices=memory_report.device_fits(world, engine),
+        detail=fault if refused is None else refused.detail,
+        shortage=None if refused is None else refused.shortage,
+    )
 
 
 def plan(world: World, spec: EngineSpec, *, is_to_run: bool) -> Engine:

@@ -21,6 +21,7 @@ from kernel.protocol import api_keys, client, webhooks
 from kernel.protocol.enums import EngineState, ModelState
 from kernel.protocol.errors import ImageGone, SpoonError
 from kernel.protocol.ids import DeliveryId, EngineId, KeyId, ModelId, WebhookId
+from kernel.protocol.memory import EngineValid
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus, Reaction, accepted
 from tests.unit.api.refusals import refusals
@@ -41,11 +42,16 @@ def submit(ask: client.ApiAsk) -> client.BrokerReply:
     return client.JobValid(engine_id=EngineId("e1")) if ask.validate_only else JOB
 
 
+def create(ask: client.ApiAsk) -> client.BrokerReply:
+    assert isinstance(ask, client.CreateEngine)
+    return EngineValid(fits=True) if ask.validate_only else ENGINE
+
+
 ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.RegisterModel: MODEL,
     client.RetryModel: MODEL,
     client.DeleteModel: client.Done(),
-    client.CreateEngine: ENGINE,
+    client.CreateEngine: create,
     client.EditEngine: ENGINE,
     client.StartEngine: ENGINE,
     client.StopEngine: ENGINE,

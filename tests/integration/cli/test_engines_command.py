@@ -52,6 +52,18 @@ def test_an_engine_is_made_of_a_checkpoint_by_name_and_of_what_was_said(
     }  # fmt: skip
 
 
+def test_an_engine_is_checked_without_creating_it(spoon: Spoon, portraits: FakeApi) -> None:
+    gpu = {"device": "cuda:0", "total_bytes": 24 * 10**9, "free_bytes": 9 * 10**9, "needed_bytes": 4 * 10**9}
+    fits = gpu | {"images": 8, "taken_bytes": 6 * 10**9}
+    portraits.on("POST", "/v1/engines", Answer(200, {"fits": True, "devices": [fits]}))
+    ended = spoon("engines", "create", "dreams", "--validate-only")
+    assert portraits.asked[-1].query == {"validate_only": "true"}
+    assert ended.out == "cuda:0: it would get 6.0 GB for 8 images at once; 9.0 GB of 24.0 GB are left\nfits\n"
+    portraits.on("POST", "/v1/engines", Answer(200, {"fits": False, "devices": [gpu], "detail": "too large"}))
+    ended = spoon("engines", "create", "dreams", "--no-start", "--validate-only")
+    assert ended.out == "cuda:0: it needs at least 4.0 GB; 9.0 GB of 24.0 GB are left\ntoo large\n"
+
+
 def test_a_checkpoint_that_does_not_do_is_refused_by_the_server(spoon: Spoon, portraits: FakeApi) -> None:
     portraits.on("POST", "/v1/engines", problem(409, "model_not_ready", "the model is not ready"))
     ended = spoon("engines", "create", "dreams")
@@ -198,7 +210,7 @@ def test_every_option_of_an_engine_can_be_unset() -> None:
     own = {"engine", "checkpoint", "unset", "is_waiting", "as_json", "help"}
     fields = {parameter.name for parameter in engines.commands["edit"].params} - own
     assert set(UNSET.values()) == fields
-    start = {"start", "checkpoint"}
+    start = {"start", "checkpoint", "validate_only"}
     assert fields == {parameter.name for parameter in engines.commands["create"].params} - own - start
 
 

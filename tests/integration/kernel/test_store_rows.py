@@ -32,6 +32,7 @@ from kernel.protocol.ids import (
     WebhookId,
     WorkerId,
 )
+from kernel.protocol.memory import EngineValid
 from kernel.protocol.rows import (
     ChangeRow,
     EngineRow,
@@ -78,6 +79,7 @@ REPLIES: list[client.BrokerReply] = [
     client.EngineAccepted(engine_id=ENGINE, status=EngineState.ERROR),
     client.JobAccepted(job_id=JOB, image_ids=(IMAGE,), created_at_ms=NOW_MS),
     client.JobValid(engine_id=ENGINE),
+    EngineValid(fits=True),
     client.Done(),
     client.DownloadGranted(ticket=Ticket("t"), file_name="f", is_limited=True),
     KeyIssued(key_id=KeyId("k"), expires_at_ms=1),

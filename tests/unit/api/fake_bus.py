@@ -23,7 +23,11 @@ STATUS = Status(
     jobs_processing=0,
     engines_running=0,
     is_disk_low=False,
-    devices=(DeviceStatus(device="cpu", name="CPU", total_bytes=8, free_bytes=4),),
+    devices=(
+        DeviceStatus(
+            device="cpu", name="CPU", total_bytes=8, free_bytes=4, promised_bytes=2, available_bytes=1
+        ),
+    ),
 )
 
 

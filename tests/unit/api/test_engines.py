@@ -29,6 +29,7 @@ from kernel.protocol.errors import (
     of_field,
 )
 from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.memory import DeviceFit, EngineValid
 from kernel.protocol.model_refs import OWN_VAE, LoraUse
 from kernel.protocol.specs import EngineSpec
 from tests.unit.api.stage import Stage, fields_of
@@ -377,3 +378,16 @@ def test_an_edit_takes_no_key_and_an_engine_that_is_there(stage: Stage) -> None:
     assert stage.call("PATCH", "/v1/engines/none", {"steps": 3}).status_code == 404
     result = stage.call("PATCH", "/v1/engines/e1", {"steps": 3}, headers={"Idempotency-Key": "k"})
     assert (result.status_code, set(fields_of(result))) == (422, {"Idempotency-Key"})
+
+
+def test_a_dry_run_creates_nothing_and_says_how_the_engine_would_fit(stage: Stage) -> None:
+    fit = DeviceFit(
+        device="cpu", name="CPU", total_bytes=9, promised_bytes=1, free_bytes=5, needed_bytes=3, fits=True
+    )
+    stage.bus.reactions[CreateEngine] = EngineValid(fits=True, closes=(EngineId("e1"),), devices=(fit,))
+    result = stage.post("/v1/engines", {"checkpoint": "dreams"}, query_string="validate_only=true")
+    assert (result.status_code, result.json["valid"], result.json["fits"]) == (200, True, True)
+    assert (result.json["closes"], result.json["detail"], result.json["memory"]) == (["e1"], None, None)
+    assert result.json["devices"][0]["needed_bytes"] == 3
+    assert isinstance(stage.last_ask, CreateEngine)
+    assert stage.last_ask.validate_only

@@ -168,7 +168,7 @@ def test_a_flag_that_is_none_is_told_what_it_may_be(stage: Stage) -> None:
         ("DELETE", "/v1/jobs/j1", "fource=true"),
         ("DELETE", "/v1/engines/e1", "files"),
         ("PATCH", "/v1/engines/e1/start", "now=true"),
-        ("POST", "/v1/engines", "validate_only=true"),
+        ("POST", "/v1/engines", "dry_run=true"),
         ("POST", "/v1/jobs/j1/cancel", "now=true"),
         ("GET", "/v1/jobs/j1", "fields=prompt"),
         ("HEAD", "/v1/jobs/j1", "fields=prompt"),

@@ -54,7 +54,16 @@ def test_a_database_that_cannot_be_read_keeps_it_from_being_ready(stage: Stage) 
 
 def test_devices_are_listed(stage: Stage) -> None:
     assert stage.get("/v1/devices").json == {
-        "items": [{"device": "cpu", "name": "CPU", "total_bytes": 8, "free_bytes": 4}]
+        "items": [
+            {
+                "device": "cpu",
+                "name": "CPU",
+                "total_bytes": 8,
+                "free_bytes": 4,
+                "promised_bytes": 2,
+                "available_bytes": 1,
+            }
+        ]
     }
     stage.bus.status_answer = ManagerUnreachable(retry_after_s=2.0)
     result = stage.get("/v1/devices")

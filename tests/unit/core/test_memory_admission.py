@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from kernel.core.actions import CompareMemory, LaunchWorker, MintTicket
+from kernel.core.actions import CompareMemory, LaunchWorker, MintTicket, Reply
 from kernel.core.events import DiskSwept
 from kernel.core.memory_model.memory_demand import PROCESS_BYTES
 from kernel.core.ports import Limits
@@ -282,3 +282,66 @@ def test_waiting_of_a_former_life_is_forgotten_at_the_start():
     story.begin()
     assert story.engine_row(engine_id).waits_since_ms is None
     assert story.engine_state(engine_id) is EngineState.STARTING
+
+
+def dry_run(checkpoint_id: str, *, start: bool = True, **values: object) -> client.CreateEngine:
+    return client.CreateEngine(spec=spec(checkpoint=checkpoint_id, **values), start=start, validate_only=True)
+
+
+def test_dry_run_says_how_the_engine_would_fit_and_changes_nothing():
+    story = story_on(device("cuda:0", 20 * GB, total=24 * GB), device("cuda:1", 6 * GB))
+    story.engine(start=True, checkpoint="two", device="cuda:0")
+    before = story.database.engines.copy()
+    found = story.ask_actions(dry_run("four", name="new"))
+    valid = only(found, Reply)[0].message
+    assert len(found) == 1  # no reply is stored
+    assert (valid.fits, valid.closes, valid.detail, valid.shortage) == (True, (), None, None)
+    first, second = valid.devices
+    assert (first.device, first.total_bytes, second.device) == ("cuda:0", 24 * GB, "cuda:1")
+    assert first.promised_bytes > GB  # in half precision
+    assert first.free_bytes == 20 * GB - first.promised_bytes
+    assert second.promised_bytes == 0
+    for one in valid.devices:
+        assert one.fits
+        assert 2 * GB < one.needed_bytes <= one.taken_bytes <= one.free_bytes
+    assert first.images >= second.images >= 1
+    assert story.database.engines == before
+    assert story.engine(name="new")  # the name is still free
+
+
+def test_dry_run_says_the_same_as_the_start_that_follows_it():
+    story = story_on(device("cuda:0", 9 * GB))
+    (fit,) = story.ask(dry_run("four")).devices
+    story.engine(start=True, checkpoint="four")
+    worker_id = story.newcomers[0]
+    load = loaded(story, worker_id)
+    assert (load.device, load.plan, load.max_batch) == (fit.device, fit.plan, fit.images)
+    worker = story.broker.world.workers[worker_id]
+    assert worker.reservation.need.bytes == fit.taken_bytes
+
+
+def test_dry_run_names_the_idle_engines_that_would_close():
+    story = story_on(device("cpu", 8 * GB))
+    idle = story.engine(checkpoint="four")
+    job_id = story.submit(idle)
+    story.up()
+    story.make(job_id)
+    valid = story.ask(dry_run("four"))
+    assert (valid.fits, valid.closes) == (True, (idle,))
+    assert not valid.devices[0].fits
+
+
+def test_dry_run_of_a_start_without_memory_is_refused_like_the_start():
+    story = story_on(device("cpu", 8 * GB))
+    assert story.refusal(dry_run("nine")) == story.refusal(client.CreateEngine(spec=spec(checkpoint="nine")))
+
+
+def test_dry_run_without_a_start_says_what_is_missing_instead():
+    story = story_on(device("cpu", 8 * GB))
+    valid = story.ask(dry_run("nine", start=False))
+    refused = story.refusal(dry_run("nine"))
+    assert (valid.fits, valid.detail, valid.shortage) == (False, refused.detail, refused.shortage)
+    assert (valid.devices[0].fits, valid.devices[0].plan) == (False, None)
+    absent = story.ask(dry_run("one", start=False, device="cuda:7"))
+    assert (absent.fits, absent.devices) == (False, ())
+    assert "no device cuda:7" in absent.detail

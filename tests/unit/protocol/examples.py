@@ -52,6 +52,8 @@ from kernel.protocol.ids import (
     WorkerId,
 )
 from kernel.protocol.memory import (
+    DeviceFit,
+    EngineValid,
     MemoryProfile,
     MemoryShortage,
     PartWeights,
@@ -259,7 +261,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.PruneModels(dry_run=True),
     client.ScanModels(),
     client.RetryModel(model_id=MODEL),
-    client.CreateEngine(spec=_SPEC, start=False),
+    client.CreateEngine(spec=_SPEC, start=False, validate_only=True),
     client.EditEngine(engine_id=ENGINE, fields=("steps", "cfg"), spec=_SPEC),
     client.StartEngine(engine_id=ENGINE),
     client.StopEngine(engine_id=ENGINE, now=True),
@@ -374,6 +376,34 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         key_id=KEY,
     ),
     client.JobValid(engine_id=ENGINE),
+    EngineValid(
+        fits=False,
+        closes=(ENGINE,),
+        devices=(
+            DeviceFit(
+                device="cuda:0",
+                name="A",
+                total_bytes=12_000_000_000,
+                promised_bytes=4_000_000_000,
+                free_bytes=7_000_000_000,
+                needed_bytes=3_000_000_000,
+                fits=True,
+                plan=MemoryPlan.TILED,
+                images=4,
+                taken_bytes=6_500_000_000,
+            ),
+        ),
+        detail="the engine needs 9 GB",
+        shortage=MemoryShortage(
+            device="cuda:0",
+            needed_bytes=9,
+            free_bytes=4,
+            total_bytes=12,
+            remedies=(
+                Remedy(what=MemoryRemedy.OTHER_DTYPE, text="use bf16", engine_id=ENGINE, frees_bytes=1),
+            ),
+        ),
+    ),
     client.Done(),
     client.ImagesPruned(images=3, size_bytes=12_345, has_more=True, missing=1, missing_files=("i-1.png",)),
     client.ModelsPruned(models=2, size_bytes=4_265_380_512),
@@ -400,7 +430,11 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         jobs_processing=2,
         engines_running=1,
         is_disk_low=True,
-        devices=(DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1, promised_bytes=1),),
+        devices=(
+            DeviceStatus(
+                device="cuda:0", name="A", total_bytes=2, free_bytes=1, promised_bytes=1, available_bytes=1
+            ),
+        ),
         is_models_disk_low=True,
         api=ApiLife(is_running=False, restarts=7, last_failure="exit code 1", next_start_s=25.6),
         standbys=1,
