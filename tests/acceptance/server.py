@@ -30,6 +30,7 @@ folder = "blobs"
 folder = "bus"
 [server]
 port = {port}
+{server}
 [models]
 folder = "models"
 file_roots = ["/"]
@@ -68,6 +69,7 @@ class Server:
         shutdown: str = "",
         models: str = "",
         callbacks: str = "",
+        server: str = "",
     ) -> None:
         """Write the configuration, with these lines added to its sections."""
         text = CONFIG.format(
@@ -77,6 +79,7 @@ class Server:
             shutdown=shutdown,
             models=models,
             callbacks=callbacks,
+            server=server,
         )
         self.config_file.write_text(text)
 
@@ -140,11 +143,7 @@ class Server:
 
     def is_api_there(self) -> bool:
         """Does anything listen on the port?"""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return True
-        except OSError:
-            return False
+        return is_listening(self.port)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the Manager."""
@@ -208,6 +207,15 @@ class Server:
         logs = [log for log in (self.folder / "log", *self.worker_logs[-LOGS_SHOWN:]) if log.exists()]
         texts = [log.read_bytes()[-TAIL_BYTES:].decode(errors="replace") for log in logs]
         return "\n".join(f"--- {log.name}\n{text}" for log, text in zip(logs, texts, strict=True))
+
+
+def is_listening(port: int) -> bool:
+    """True if somebody accepts connections on a port of this machine."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def free_port() -> int:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from api.cli.main import spoon
+from api.http.contract.constraints import MAX_WAIT_S
 from conf.load import load
 from conf.settings import Settings
 from conf.units import parse_duration_s
@@ -21,6 +22,7 @@ from kernel.main import EXIT_CONFIGURATION, EXIT_DATABASE, EXIT_TAKEN
 from tests.architecture.source_files import ROOT
 
 CONTAINER: Final = ROOT / "examples/deploy/container"
+PROXY: Final = ROOT / "examples/deploy/proxy"
 SYSTEMD: Final = ROOT / "examples/deploy/systemd"
 UNIT: Final = SYSTEMD / "automatic-spoon.service"
 DATA: Final = Path("/var/lib/automatic-spoon")
@@ -251,6 +253,30 @@ def test_prometheus_calls_the_server_by_a_name_that_it_accepts() -> None:
 def test_promtool_accepts_the_configuration() -> None:
     code, output = ran(tool("promtool"), "check", "config", CONTAINER / "prometheus.yml")
     assert code == 0, output
+
+
+# Proxies with TLS; tests/acceptance/test_tls_proxies.py runs them.
+
+
+@pytest.mark.parametrize("name", ["Caddyfile", "nginx.conf"])
+def test_the_settings_that_a_proxy_needs_are_those_of_the_page(name: str, tmp_path: Path) -> None:
+    text = (PROXY / name).read_text(encoding="utf-8")
+    wanted = re.findall(r"^# {4,}server\.(.*)$", text, re.MULTILINE)
+    page = (ROOT / "docs/keys.md").read_text(encoding="utf-8")
+    assert "\n".join(["    [server]", *(f"    {line}" for line in wanted)]) in page
+    (tmp_path / "spoon.toml").write_text("[server]\n" + "\n".join(wanted), encoding="utf-8")
+    server = settings_in(tmp_path).server
+    assert server.trusted_proxies
+    assert re.search(rf"^\s*(server_name )?{server.allowed_hosts[0]}( {{|;)$", text, re.MULTILINE)
+    assert f"127.0.0.1:{Settings().server.port}" in text
+
+
+def test_nginx_waits_longer_than_a_request_may() -> None:
+    text = (PROXY / "nginx.conf").read_text(encoding="utf-8")
+    (patience,) = re.findall(r"proxy_read_timeout (\w+);", text)
+    assert parse_duration_s(patience) > MAX_WAIT_S
+    assert "proxy_buffering off;" in text
+    assert "proxy_request_buffering off;" in text
 
 
 # systemd.
