@@ -47,6 +47,8 @@ _NONE_OF: Final[Mapping[str, tuple[str, str]]] = {
     "no_lora_tags": ("lora_tags", "--lora-tags"),
 }
 """Flags that ignore a setting of engine or server, with the field that they empty and its option."""
+_OF_THE_COMMAND: Final = ("engine", "preset")
+"""What the command looks up, so that the job has what it found."""
 _EMPTY: Final[Mapping[str, object]] = {"scheduler_config": {}, "lora_tags": False}
 _FOR_ALL_TYPES: Final = ("control_scale", "control_start", "control_end")
 _IMAGE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
@@ -124,8 +126,15 @@ like_option = click.option(
     "input images. An id, or an image or text file of this server, A1111, ComfyUI or InvokeAI.",
 )
 
+preset_option = click.option(
+    "--preset",
+    metavar="NAME",
+    help="Take what other options do not say from this preset of the server (see `spoon presets`).",
+)
+
 _OPTIONS: Final = (
     like_option,
+    preset_option,
     click.option(
         "-m", "--checkpoint", metavar="MODEL", shell_complete=checkpoints,
         help="Checkpoint (an id or name), instead of --engine: an engine of it is found or created.",
@@ -284,7 +293,7 @@ def job_input(engine_id: str | None, said: Mapping[str, Said]) -> dict[str, obje
     given = {
         name: _value_of(name, value)
         for name, value in said.items()
-        if is_said(value) and name not in FILES and name not in _NONE_OF and name != "engine"
+        if is_said(value) and name not in FILES and name not in _NONE_OF and name not in _OF_THE_COMMAND
     }
     where = {} if engine_id is None else {"engine_id": engine_id}
     return {**where, **given, **_none_of(said)}

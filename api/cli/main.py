@@ -22,6 +22,7 @@ from api.cli.commands.jobs import jobs
 from api.cli.commands.keys import keys
 from api.cli.commands.mcp import mcp
 from api.cli.commands.models import models
+from api.cli.commands.presets import presets
 from api.cli.commands.processes import api_, manager, serve, worker
 from api.cli.commands.queue import queue
 from api.cli.commands.server import health, status, stop
@@ -87,6 +88,7 @@ for command in (
     images,
     keys,
     webhooks,
+    presets,
     mcp,
     config,
     db,

@@ -47,6 +47,7 @@ from api.http.resources.jobs import Jobs
 from api.http.resources.keys import Keys
 from api.http.resources.model_folders import ModelFolders
 from api.http.resources.models import Models
+from api.http.resources.presets import Presets
 from api.http.resources.pruning import Pruning
 from api.http.resources.queue import Queue
 from api.http.resources.session import SessionResource
@@ -134,6 +135,7 @@ def _resources(
         metrics=Metrics(JobMetrics(reader), ManagerMetrics(bus), ApiMetrics(bus, streams, waits)),
         documents=Documents(),
         webhooks=Webhooks(bus, reader),
+        presets=Presets(bus, reader, server),
         keys=Keys(bus, reader, now_ms),
         session=SessionResource(access),
         openai=_openai(settings, reader, sending, models, download, answering),

@@ -45,6 +45,8 @@ OF_VIEWERS: Final = (
     "list_devices",
     "get_capabilities",
     "stream_events",
+    "list_presets",
+    "get_preset",
     "get_metrics",
 )
 OF_USERS: Final = (
@@ -70,6 +72,8 @@ OF_USERS: Final = (
     "test_webhook",
     "list_deliveries",
     "redeliver",
+    "save_preset",
+    "delete_preset",
 )
 OF_ADMINS: Final = (
     "register_model",

@@ -17,6 +17,7 @@ from api.http.contract import image_types as image
 from api.http.contract import job_types as job
 from api.http.contract import key_types as key
 from api.http.contract import model_types as model
+from api.http.contract import preset_types as preset
 from api.http.contract import webhook_types as hook
 from api.http.contract.constraints import WaitQuery
 from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
@@ -35,6 +36,7 @@ from api.http.resources.job_events import JOB_EVENTS, JobEvents
 from api.http.resources.jobs import Jobs
 from api.http.resources.keys import Keys
 from api.http.resources.models import Models
+from api.http.resources.presets import Presets
 from api.http.resources.pruning import Pruned, PruneInput, Pruning
 from api.http.resources.queue import Queue, QueueState
 from api.http.resources.webhooks import Webhooks
@@ -71,6 +73,7 @@ class Resources:
     metrics: Metrics
     documents: Documents
     webhooks: Webhooks
+    presets: Presets
     openai: OpenAi
     a1111: A1111
     keys: Keys
@@ -85,7 +88,7 @@ IMAGE: Final = tuple(f"image/{kind}" for kind in ImageFileType)
 IMAGE_FILE: Final = {200: IMAGE, 304: None}
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_SUCH_MODEL = (*NO_MODEL, e.NameAmbiguous)
-NO_WEBHOOK = (e.WebhookNotFound,)
+NO_WEBHOOK, NO_PRESET = (e.WebhookNotFound,), (e.PresetNotFound,)
 NO_JOB, NO_IMAGE, NO_KEY = (e.JobNotFound,), (e.ImageNotFound,), (e.KeyNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
 WRONG_MODEL = (e.ModelMissing, e.WrongModelType, e.ModelNotReady, e.WrongModelBase)
@@ -107,7 +110,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
     """The table. Every route may also return the errors that `api.http.framework.openapi` adds to all of
     them."""
     one_model, one_engine = "/v1/models/{model_id}", "/v1/engines/{engine_id}"
-    one_webhook = "/v1/webhooks/{webhook_id}"
+    one_webhook, one_preset = "/v1/webhooks/{webhook_id}", "/v1/presets/{name}"
     one_job, one_image, one_key = "/v1/jobs/{job_id}", "/v1/images/{image_id}", "/v1/keys/{key_id}"
     return (
         Route("register_model", "POST", "/v1/models", r.models.create, "Register a model",
@@ -235,6 +238,15 @@ def routes(r: Resources) -> tuple[Route, ...]:
               r.webhooks.redeliver, "Send something to a webhook again", {202: hook.Delivery}, None, None,
               (*NO_WEBHOOK, e.DeliveryNotFound, e.IllegalMove, e.KeyReused), KEYED),
 
+        Route("list_presets", "GET", "/v1/presets", r.presets.list, "List presets",
+              {200: preset.PresetPage}, query=preset.PresetPageQuery),
+        Route("get_preset", "GET", one_preset, r.presets.show, "Show a preset",
+              {200: preset.Preset}, errors=NO_PRESET),
+        Route("save_preset", "PUT", one_preset, r.presets.save, "Save fields of jobs under a name",
+              {200: preset.Preset}, job_input.JobFields, preset.SaveQuery,
+              (*NO_PRESET, e.TooManyPresets)),
+        Route("delete_preset", "DELETE", one_preset, r.presets.delete, "Delete a preset", {204: None},
+              errors=NO_PRESET),
         Route("read_infotext", "POST", "/v1/infotext", r.infotexts.read,
               "Read how an image was made, as a job",
               {200: infotext.Infotext}, errors=(http.NoInfotext,), media_types=infotext.MEDIA_TYPES),

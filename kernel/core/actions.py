@@ -18,6 +18,7 @@ from kernel.protocol.ids import (
     EngineId,
     ImageId,
     JobId,
+    KeyId,
     Lease,
     ModelId,
     WebhookId,
@@ -34,6 +35,7 @@ from kernel.protocol.rows import (
     KeyRow,
     KeyUseRow,
     ModelRow,
+    PresetRow,
     ScannedFile,
     ScanRow,
     WebhookRow,
@@ -211,6 +213,17 @@ class ForgetDeliveries(Struct, frozen=True):
     kept: int
 
 
+class SavePreset(Struct, frozen=True):
+    """Save a preset, new or changed; one that is there keeps the time of its creation."""
+
+    row: PresetRow
+
+
+class DropPreset(Struct, frozen=True):
+    key_id: KeyId | None
+    name: str
+
+
 class SavePause(Struct, frozen=True):
     """Remember since when all queues are paused; None: they are not."""
 
@@ -264,6 +277,8 @@ Save = (
     | SavePause
     | SaveKey
     | SaveKeyUse
+    | SavePreset
+    | DropPreset
     | CallbackSave
     | ForgetOld
 )

@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from kernel.protocol import client, worker
 from kernel.protocol.enums import BlobKind, ControlType, GoneReason
-from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, KeyId, Lease, ModelId, WorkerId
 from kernel.protocol.rows import (
     DeliveryRow,
     EngineRow,
@@ -291,6 +291,8 @@ class Snapshot(Struct, frozen=True):
     deliveries: tuple[DeliveryRow, ...] = ()
     """Those that are open, in the order of `seq`."""
     last_delivery_seq: int = 0
+    presets: tuple[tuple[KeyId | None, str], ...] = ()
+    """To whom they belong, and their names."""
     stored_positions: dict[str, frozenset[int]] = field(default_factory=dict)
     """By job id: positions of the stored images of an open job."""
     stored_blobs: dict[str, frozenset[BlobKind]] = field(default_factory=dict)

@@ -72,7 +72,7 @@ class RotateKey(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class RevokeKey(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Make an API key invalid, for good. Its jobs and images stay."""
+    """Make an API key invalid, for good. Its jobs and images stay, its presets go."""
 
     key_id: KeyId
 

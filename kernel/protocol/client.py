@@ -1,8 +1,4 @@
-"""Messages between a client (the REST API, the CLI) and the Manager.
-
-A client sends `ClientMessage`, the Manager answers with `BrokerReply`. A change is an `Ask` in a `Command`:
-its key and digest let it be sent again, but not be done again. The union of a role says what it may send.
-"""
+"""Messages between a client (the REST API, the CLI), `ClientMessage`, and the Manager, `BrokerReply`."""
 
 from typing import Annotated
 
@@ -27,6 +23,7 @@ from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import Count, EngineId, EventSeq, ImageId, JobId, KeyId, ModelId, Ticket, WorkerId
 from kernel.protocol.memory import EngineValid, MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
+from kernel.protocol.presets import PresetAsk
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
 from kernel.protocol.status import Status
 from kernel.protocol.values import MAX_DELETED, DurationS, Name, Note, Priority, Sha256, Tags, Uri
@@ -252,6 +249,7 @@ ApiAsk = (
     | FinishDownload
     | KeyAsk
     | WebhookAsk
+    | PresetAsk
 )
 Ask = ApiAsk | InviteWorker | Shutdown
 

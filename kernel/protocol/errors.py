@@ -136,6 +136,12 @@ class DeliveryNotFound(NotFound):
     code = "delivery_not_found"
 
 
+class PresetNotFound(NotFound):
+    """No such preset."""
+
+    code = "preset_not_found"
+
+
 class ImageGone(SpoonError):
     """The image file has been deleted."""
 
@@ -230,6 +236,12 @@ class TooManyWebhooks(Conflict):
     """There are too many webhooks: delete one first."""
 
     code = "too_many_webhooks"
+
+
+class TooManyPresets(Conflict):
+    """There are too many presets: delete one first."""
+
+    code = "too_many_presets"
 
 
 class NotEnoughMemory(Conflict):

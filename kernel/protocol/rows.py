@@ -273,6 +273,18 @@ class DeliveryRow(Struct, frozen=True, gc=False):
     """Why the last attempt failed."""
 
 
+class PresetRow(Struct, frozen=True):
+    """A named set of a job's fields."""
+
+    name: str
+    fields: str
+    """A JSON object, as the API has checked it."""
+    created_at_ms: int
+    changed_at_ms: int
+    key_id: KeyId | None = None
+    """The API key that it belongs to; None: it is everybody's."""
+
+
 class ChangeRow(Struct, frozen=True):
     """A numbered change. That of an image gets its key when it is saved."""
 

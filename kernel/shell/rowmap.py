@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import asdict, fields, replace
 
 from kernel.protocol import client
+from kernel.protocol.ids import KeyId
 from kernel.protocol.rows import (
     BlobRow,
     DeliveryRow,
@@ -155,6 +156,11 @@ def key_use(row: SqlRow) -> KeyUseRow:
 
 def webhook_row(row: SqlRow) -> WebhookRow:
     return msgspec.convert(_decoded(_WEBHOOK_COLUMNS, row, frozenset({"events"})), analyzed(WebhookRow))
+
+
+def preset_key(row: SqlRow) -> tuple[KeyId | None, str]:
+    """To whom a preset belongs, and its name."""
+    return msgspec.convert(row, analyzed(tuple[KeyId | None, str]))
 
 
 def delivery_row(row: SqlRow) -> DeliveryRow:

@@ -119,6 +119,7 @@ class StateReader:
             key_uses=tuple(map(rowmap.key_use, self._rows("key_uses"))),
             webhooks=tuple(map(rowmap.webhook_row, self._rows("webhooks"))),
             deliveries=tuple(map(rowmap.delivery_row, self._rows("open_deliveries"))),
+            presets=tuple(map(rowmap.preset_key, self._rows("presets"))),
             last_delivery_seq=self._number("last_delivery_seq"),
             stored_positions={job_id: frozenset(found) for job_id, found in stored.items()},
             stored_blobs={job_id: frozenset(kinds) for job_id, kinds in blobs.items()},

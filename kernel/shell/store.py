@@ -190,6 +190,8 @@ class Store:
                 self._save_setup(save)
             case actions.SaveScannedFile() | actions.DropScannedFile() | actions.SaveScan():
                 self._save_scan(save)
+            case actions.SavePreset() | actions.DropPreset():
+                self._save_preset(save)
             case actions.DropEngine() | actions.DropJob() | actions.ForgetOld():
                 self._drop(save)
             case _:
@@ -268,6 +270,15 @@ class Store:
                 self._run("drop_scanned_file", (path,))
             case actions.SaveScan(row):
                 self._run("save_scan", rowmap.scan_bindings(row))
+            case _:
+                assert_never(save)
+
+    def _save_preset(self, save: actions.SavePreset | actions.DropPreset) -> None:
+        match save:
+            case actions.SavePreset(row):
+                self._run("save_preset", asdict(row))
+            case actions.DropPreset(key_id, name):
+                self._run("drop_preset", (key_id, name))
             case _:
                 assert_never(save)
 

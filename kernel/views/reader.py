@@ -28,6 +28,7 @@ FILES: Final = (
     "counts.sql",
     "keys.sql",
     "webhooks.sql",
+    "presets.sql",
 )
 BUSY_TIMEOUT_MS: Final = 5_000
 MOST_IDLE: Final = 4

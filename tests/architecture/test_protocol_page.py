@@ -17,6 +17,7 @@ from kernel.protocol import (
     join,
     memory,
     model_refs,
+    presets,
     specs,
     status,
     webhooks,
@@ -37,6 +38,7 @@ MODULES: Final = {
     "join": join,
     "api_keys": api_keys,
     "webhooks": webhooks,
+    "presets": presets,
     "errors": errors,
     "status": status,
 }

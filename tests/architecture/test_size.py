@@ -14,6 +14,7 @@ SHORT_FILES = {
     "kernel/protocol/prompts.py": "limits that API and worker share",
     "kernel/protocol/version.py": "read by the build",
     "kernel/views/events.py": "the queries of one .sql file",
+    "kernel/views/presets.py": "the queries of one .sql file",
     "kernel/views/named_sql.py": "shared by all views",
 }
 EXEMPT_FUNCTIONS = {

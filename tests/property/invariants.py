@@ -159,6 +159,8 @@ def check_world(simulation: Simulation) -> None:
     _memory_is_the_open_part_of_the_database(simulation, world)
     _numbers_agree(world)
     _deliveries_agree(simulation, world)
+    owned = {(owner, name) for owner, names in world.presets.items() for name in names}
+    assert owned == set(simulation.database.presets)
     for job in world.jobs.values():
         _job_has_one_owner(simulation, world, job)
         _something_will_happen(world, job)

@@ -29,6 +29,7 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.ids import EngineId
 from kernel.protocol.model_refs import LoraUse
+from kernel.protocol.presets import DeletePreset, SavePreset
 from kernel.protocol.webhooks import (
     ENDS,
     Callback,
@@ -205,6 +206,20 @@ class AnyWorld(RuleBasedStateMachine):
             ask = submit(pick(self.world.database.engines, number))
             callback = Callback(url=f"https://host{host}.example/", events=tuple(CallbackEvent))
             self.world.command(replace(ask, callback=callback))
+
+    @rule(
+        number=which,
+        name=st.sampled_from("ab"),
+        shared=st.sampled_from([None, True, False]),
+        is_gone=st.booleans(),
+    )
+    def person_changes_a_preset(self, number, name, shared, is_gone):
+        key_id = pick([None, *self.world.database.keys], number)
+        if is_gone:
+            self.world.command(DeletePreset(name=name, key_id=key_id, is_admin=bool(shared)))
+        else:
+            ask = SavePreset(name=name, fields="{}", key_id=key_id, shared=shared, is_admin=bool(shared))
+            self.world.command(ask)
 
     @precondition(lambda self: len(self.world.database.webhooks) < 3)
     @rule(number=which, host=st.integers(0, 1), events=st.sampled_from([ENDS, tuple(CallbackEvent)]))

@@ -102,6 +102,10 @@ class Rest:
         """The body of the response. Raises: Refusal, ServerUnreachable."""
         return self._send("PATCH", path, query, body)
 
+    def put(self, path: str, body: Mapping[str, object], query: Query | None = None) -> bytes:
+        """The body of the response. Raises: Refusal, ServerUnreachable."""
+        return self._send("PUT", path, query, body)
+
     def delete(self, path: str, query: Query | None = None) -> None:
         """Raises: Refusal, ServerUnreachable."""
         self._send("DELETE", path, query)

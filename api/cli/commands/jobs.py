@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from api.cli.client.client_models import Infotext, Job, find_engine, list_items
+from api.cli.commands.presets import Preset
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
 from api.cli.job_options import Said, engine_option, files_of, in_options, is_said, job_input, job_options
@@ -44,6 +45,8 @@ _REPLACED: Final[Mapping[str, tuple[str, ...]]] = {
     "scheduler": ("scheduler_config", "eta"),
 }
 """What a file says that has no meaning beside these options."""
+_ENGINE: Final = ("engine_id", "engine", "checkpoint")
+"""Fields that tell where a job runs."""
 key_option = click.option(
     "--idempotency-key",
     "key",
@@ -302,16 +305,16 @@ def post_job(
 ) -> bytes:
     """The response.
 
-    Raises: MissingParameter, without a prompt and --like; UsageError, for options that contradict each other;
-    Refusal, with options in place of field names; ServerUnreachable; OSError.
+    Raises: MissingParameter, without a prompt, --like and --preset; UsageError, for options that contradict
+    each other; Refusal, with options in place of field names; ServerUnreachable; OSError.
     """
-    if said["prompt"] is None and not said["like"]:
+    if said["prompt"] is None and not said["like"] and not said["preset"]:
         raise click.MissingParameter(param_type="argument", param_hint="'PROMPT'")
-    taken = _taken_over(rest, said)
-    has_engine = bool(said["checkpoint"] or taken.keys() & {"like", "checkpoint"})
+    taken = {**_taken_over(rest, said), **_of_preset(rest, said)}
+    has_engine = bool(said["checkpoint"] or taken.keys() & {"like", *_ENGINE})
     engine_id = _engine_id_of(invocation, rest, said, has_engine=has_engine)
-    if engine_id is not None:
-        taken.pop("checkpoint", None)
+    if engine_id is not None or said["checkpoint"]:
+        taken = {name: value for name, value in taken.items() if name not in _ENGINE}
     body = {**taken, **job_input(engine_id, {**said, "like": None})}
     try:
         return rest.post("/v1/jobs", body, query, key, files_of(said))
@@ -338,8 +341,22 @@ def _taken_over(rest: "Rest", said: Mapping[str, Said]) -> dict[str, object]:
         click.echo(f"not taken from {file.name}: {one.name} {beginning(one.value)}: {one.reason}", err=True)
     if found.more:
         click.echo(f"not taken from {file.name}: {found.more} more", err=True)
+    return _not_replaced(found.job, said)
+
+
+def _of_preset(rest: "Rest", said: Mapping[str, Said]) -> dict[str, object]:
+    """What a job has from --preset. Raises: Refusal, ServerUnreachable."""
+    from api.cli.client.rest import quoted, read
+
+    if said["preset"] is None:
+        return {}
+    found = read(rest.get(f"/v1/presets/{quoted(str(said['preset']))}"), Preset)
+    return _not_replaced(found.fields, said)
+
+
+def _not_replaced(found: Mapping[str, object], said: Mapping[str, Said]) -> dict[str, object]:
     replaced = {name for field, names in _REPLACED.items() if is_said(said[field]) for name in names}
-    return {name: value for name, value in found.job.items() if name not in replaced}
+    return {name: value for name, value in found.items() if name not in replaced}
 
 
 def _engine_id_of(

@@ -44,12 +44,9 @@ ControlScales = Annotated[tuple[ControlScale, ...], Meta(min_length=1, max_lengt
 Fractions = Annotated[tuple[Fraction, ...], Meta(min_length=1, max_length=_MANY)]
 
 
-class JobInput(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job for an engine, named by `engine_id` or `engine`, or for an engine of `checkpoint`; without any,
-    the server's default is used. Omitted fields take the engine's defaults."""
+class JobFields(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields of a job that mean the same tomorrow, so that a preset may have them."""
 
-    like: Id | None = None
-    """An image: what is not given has the value of its job, rather than the engine's."""
     seed: AnySeed | None = None
     engine_id: Id | None = None
     engine: Name | None = None
@@ -57,9 +54,6 @@ class JobInput(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True)
     loras: Loras | None = None
     embeddings: ModelRefs | None = None
     vae: VaeRef | None = None
-    reference_image_blob: Blob | None = None
-    mask_image_blob: Blob | None = None
-    pose_image_blob: Blob | None = None
     control_models: ModelRefs | None = None
     type_pose: ControlType | ControlTypes | None = None
     preprocessed: bool = False
@@ -70,6 +64,17 @@ class JobInput(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True)
     expire_after: Expiry | None = None
     give_up_after: Patience | None = None
     priority: Priority = 0
+
+
+class JobInput(JobFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job for an engine, named by `engine_id` or `engine`, or for an engine of `checkpoint`; without any,
+    the server's default is used. Omitted fields take the engine's defaults."""
+
+    like: Id | None = None
+    """An image: what is not given has the value of its job, rather than the engine's."""
+    reference_image_blob: Blob | None = None
+    mask_image_blob: Blob | None = None
+    pose_image_blob: Blob | None = None
     callback_url: CallbackUrl | None = None
     callback_events: CallbackEvents | None = None
 

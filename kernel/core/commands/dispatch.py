@@ -10,6 +10,7 @@ from kernel.core.commands import (
     job_commands,
     key_commands,
     model_commands,
+    preset_commands,
     queue_commands,
     submissions,
     webhook_commands,
@@ -23,6 +24,7 @@ from kernel.protocol import client
 from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyAsk, RevokeKey, RotateKey
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
+from kernel.protocol.presets import DeletePreset, SavePreset
 from kernel.protocol.refusals import refusal_of
 from kernel.protocol.webhooks import (
     CreateWebhook,
@@ -135,6 +137,10 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             | ShowCallbackSecret()
         ):
             return _change_webhooks(world, ask, event.facts)
+        case SavePreset():
+            return preset_commands.save(world, ask)
+        case DeletePreset():
+            return preset_commands.delete(world, ask)
         case client.Shutdown():
             manager_lifecycle.stop(world, is_now=ask.now)
             return client.Done()

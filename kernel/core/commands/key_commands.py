@@ -97,13 +97,15 @@ def rotate(world: World, ask: RotateKey) -> KeyIssued:
 
 
 def revoke(world: World, ask: RevokeKey) -> client.Done:
-    """Make a key invalid; a revoked one stays revoked.
+    """Make a key invalid; a revoked one stays revoked. Nobody could see its presets any more: they go.
 
     Raises: KeyNotFound.
     """
     row = _key(world, ask.key_id)
     if row.revoked_at_ms is None:
         transitions.save_key(world, replace(row, revoked_at_ms=world.now.unix_ms))
+        for name in sorted(world.presets.get(row.key_id, ())):
+            transitions.drop_preset(world, row.key_id, name)
     return client.Done()
 
 

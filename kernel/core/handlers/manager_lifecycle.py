@@ -40,6 +40,8 @@ def restore(world: World, snapshot: Snapshot) -> None:
     for use in snapshot.key_uses:
         world.key_uses.setdefault(use.key_id, {})[use.hour] = use
     world.webhooks = {row.webhook_id: row for row in snapshot.webhooks}
+    for owner, name in snapshot.presets:
+        world.presets.setdefault(owner, set()).add(name)
     world.last_delivery_seq = snapshot.last_delivery_seq
     for delivery in snapshot.deliveries:
         world.deliveries.put(delivery)

@@ -45,6 +45,7 @@ from kernel.protocol.rows import (
     KeyRow,
     KeyUseRow,
     ModelRow,
+    PresetRow,
     WebhookRow,
 )
 from kernel.protocol.specs import JobSpec
@@ -324,6 +325,18 @@ def drop_webhook(world: World, webhook_id: WebhookId) -> None:
         world.deliveries.end(row, has_failed=False)
     world.act(actions.DropWebhook(webhook_id))
     change(world, ChangeKind.WEBHOOK, webhook_id, "deleted", webhook.key_id)
+
+
+def save_preset(world: World, row: PresetRow) -> None:
+    """Save a preset, new or changed."""
+    world.act(actions.SavePreset(row))
+    world.presets.setdefault(row.key_id, set()).add(row.name)
+
+
+def drop_preset(world: World, owner: KeyId | None, name: str) -> None:
+    """Delete a preset."""
+    world.act(actions.DropPreset(owner, name))
+    world.presets[owner].discard(name)
 
 
 def move_delivery(

@@ -298,6 +298,8 @@ class World:
     last_delivery_seq: int = 0
     sender_deaths: int = 0
     """Workers that died sending callbacks, since one of them was answered."""
+    presets: dict[KeyId | None, set[str]] = field(default_factory=dict)
+    """The names of the presets of each API key; None: of those that are everybody's."""
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     unwritten: set[ImageId | BlobId] = field(default_factory=set)
@@ -344,6 +346,9 @@ class World:
         if self.jobs_paused_since_ms(engine) is not None:
             return None
         return engine.queue.first(self.keys_at_limit)
+
+    def has_preset(self, owner: KeyId | None, name: str) -> bool:
+        return name in self.presets.get(owner, ())
 
     def touch(self) -> None:
         """Announce a change that no action, deadline or count shows."""

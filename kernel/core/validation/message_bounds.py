@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Final
 
+import msgspec
+
 from kernel.protocol import client
 from kernel.protocol.api_keys import ChangeKey, CreateKey
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.model_refs import Preparation
+from kernel.protocol.presets import MAX_PRESET_BYTES, SavePreset, fault_of_preset_name
 from kernel.protocol.sources import BadSource, parse_source
 from kernel.protocol.specs import SchedulerConfig
+from kernel.protocol.type_info import analyzed
 from kernel.protocol.webhooks import CreateWebhook, EditWebhook, check_receiver
 
 MAX_KEY: Final = 300
@@ -51,6 +55,8 @@ def check(ask: client.Ask) -> None:
             _check_receiver("callback_url", None if ask.callback is None else ask.callback.url)
         case CreateWebhook(url=url) | EditWebhook(url=url):
             _check_receiver("url", url)
+        case SavePreset():
+            _check_preset(ask)
         case client.EditImage():
             _check_lines("tags", ask.tags or ())
             if "\0" in (ask.note or ""):
@@ -79,6 +85,18 @@ def _check_line(field: str, text: str | None) -> None:
 def _check_receiver(field: str, url: str | None) -> None:
     if url is not None and (problem := check_receiver(url)) is not None:
         raise wrong_field(field, problem)
+
+
+def _check_preset(ask: SavePreset) -> None:
+    _check_line("name", ask.name)
+    if (problem := fault_of_preset_name(ask.name)) is not None:
+        raise wrong_field("name", problem)
+    if len(ask.fields.encode()) > MAX_PRESET_BYTES:
+        raise wrong_field("fields", f"must have at most {MAX_PRESET_BYTES:,} bytes as JSON")
+    try:
+        msgspec.json.decode(ask.fields, type=analyzed(dict[str, object]))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise wrong_field("fields", "must be a JSON object") from error
 
 
 def _check_model(ask: client.RegisterModel) -> None:

@@ -59,6 +59,14 @@ ON CONFLICT (key_id) DO UPDATE SET
     weight = excluded.weight, limits = excluded.limits, expires_at_ms = excluded.expires_at_ms,
     revoked_at_ms = excluded.revoked_at_ms;
 
+-- save_preset: a preset, new or changed
+INSERT INTO preset (name, fields, created_at_ms, changed_at_ms, key_id)
+VALUES (:name, :fields, :created_at_ms, :changed_at_ms, :key_id)
+ON CONFLICT (coalesce(key_id, ''), name) DO UPDATE SET fields = excluded.fields, changed_at_ms = excluded.changed_at_ms;
+
+-- drop_preset: forget a preset
+DELETE FROM preset WHERE coalesce(key_id, '') = coalesce(?, '') AND name = ?;
+
 -- save_webhook: a webhook, new or changed
 INSERT INTO webhook (webhook_id, url, events, created_at_ms, generation, key_id, ended_at_ms)
 VALUES (:webhook_id, :url, :events, :created_at_ms, :generation, :key_id, :ended_at_ms)
@@ -254,6 +262,9 @@ SELECT key_id, hour, images, pixels FROM key_use ORDER BY key_id, hour;
 -- keys: every API key
 SELECT key_id, name, role, digest, created_at_ms, issued_at_ms, weight, limits, expires_at_ms, revoked_at_ms
 FROM api_key ORDER BY key_id;
+
+-- presets: the name of every preset, and to whom it belongs
+SELECT key_id, name FROM preset;
 
 -- webhooks: every webhook
 SELECT webhook_id, url, events, created_at_ms, generation, key_id, ended_at_ms FROM webhook ORDER BY webhook_id;

@@ -17,7 +17,7 @@ from api.http.contract.problems import status_of
 from api.hub import Hub
 from api.port import Answer
 from conf.settings import Bus, Database, Images, Models, Settings
-from kernel.protocol import api_keys, client, webhooks
+from kernel.protocol import api_keys, client, presets, webhooks
 from kernel.protocol.enums import EngineState, ModelState
 from kernel.protocol.errors import ImageGone, SpoonError
 from kernel.protocol.ids import DeliveryId, EngineId, KeyId, ModelId, WebhookId
@@ -75,6 +75,8 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     api_keys.RevokeKey: client.Done(),
     webhooks.CreateWebhook: WEBHOOK,
     webhooks.RotateWebhook: WEBHOOK,
+    presets.SavePreset: client.Done(),
+    presets.DeletePreset: client.Done(),
     webhooks.EditWebhook: client.Done(),
     webhooks.DeleteWebhook: client.Done(),
     webhooks.TestWebhook: DELIVERY,
@@ -140,6 +142,7 @@ def described(tmp_path_factory: pytest.TempPathFactory, bus: CountingBus) -> Ite
     database.add_engine("e1")
     database.add_job(1, "j1", status="finished", finished_at_ms=2_000)
     database.add_image("i1", "j1")
+    database.add_preset("p1", fields='{"steps": 3}')
     database.add_webhook("w1")
     database.add_delivery(1, delivery_id="d1", webhook_id="w1", job_id="j1")
     bus.reactions.update({ask: sometimes_refused(ask, answer) for ask, answer in ANSWERS.items()})

@@ -104,7 +104,7 @@ def running() -> Iterator[FakeApi]:
             self.end_headers()
             self.wfile.write(payload)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815 (names that http.server asks for)
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815 (names that http.server asks for)
 
         def log_message(self, *args: object) -> None:
             del args

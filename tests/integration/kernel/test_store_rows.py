@@ -41,6 +41,7 @@ from kernel.protocol.rows import (
     KeyRow,
     KeyUseRow,
     ModelRow,
+    PresetRow,
     WebhookRow,
 )
 from kernel.protocol.specs import JobRequest, JobSpec
@@ -181,6 +182,21 @@ def test_a_webhook_comes_back_as_it_was_saved(
 ) -> None:
     saved(store, actions.SaveWebhook(replace(row, url="https://before.example")), actions.SaveWebhook(row))
     assert snapshot(state_reader).webhooks == (row,)
+
+
+def test_presets_of_two_owners_are_two_and_a_changed_one_keeps_its_creation(
+    store: Store, state_reader: StateReader
+) -> None:
+    rows = [
+        PresetRow(name="a", fields="{}", created_at_ms=at_ms, changed_at_ms=at_ms, key_id=owner)
+        for at_ms, owner in ((1, None), (2, FULL_KEY.key_id), (3, None))
+    ]
+    saved(store, *map(actions.SavePreset, rows))
+    assert set(snapshot(state_reader).presets) == {(None, "a"), (FULL_KEY.key_id, "a")}
+    times = store.connection.execute("SELECT created_at_ms, changed_at_ms FROM preset ORDER BY 1").fetchall()
+    assert times == [(1, 3), (2, 2)]
+    saved(store, actions.DropPreset(None, "a"))
+    assert snapshot(state_reader).presets == ((FULL_KEY.key_id, "a"),)
 
 
 def test_a_delivery_comes_back_as_it_was_saved(store: Store, state_reader: StateReader) -> None:

@@ -11,6 +11,7 @@ from kernel.core.commands import (
     job_commands,
     key_commands,
     model_commands,
+    preset_commands,
     queue_commands,
     webhook_commands,
 )
@@ -30,6 +31,7 @@ MODULES = (
     downloads,
     key_commands,
     webhook_commands,
+    preset_commands,
 )
 ANY = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, errors.BadMessage)
 """What any ask may be refused with: by the Manager, or for want of it."""

@@ -8,6 +8,7 @@ from api.http.contract.errors import InputGone
 from kernel.protocol import client
 from kernel.protocol.api_keys import ChangeKey, CreateKey, RevokeKey, RotateKey
 from kernel.protocol.errors import KeyReused, NameAmbiguous, SpoonError
+from kernel.protocol.presets import DeletePreset, SavePreset
 from kernel.protocol.webhooks import (
     CreateWebhook,
     DeleteWebhook,
@@ -63,6 +64,8 @@ CALLS = {
     DeleteWebhook: Call("DELETE", "/v1/webhooks/{webhook_id}"),
     TestWebhook: Call("POST", "/v1/webhooks/{webhook_id}/test"),
     Redeliver: Call("POST", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"),
+    SavePreset: Call("PUT", "/v1/presets/{name}", {"steps": 3}),
+    DeletePreset: Call("DELETE", "/v1/presets/{name}"),
     ShowCallbackSecret: Call("GET", "/v1/callbacks/secret"),
 }
 OF_THE_API = dict.fromkeys((client.RetryModel, client.DeleteModel), (NameAmbiguous,)) | {
@@ -72,6 +75,7 @@ OF_THE_API = dict.fromkeys((client.RetryModel, client.DeleteModel), (NameAmbiguo
 IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1", "key_id": "admin"} | {
     "webhook_id": "w1",
     "delivery_id": "d1",
+    "name": "p1",
 }
 
 

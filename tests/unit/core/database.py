@@ -44,6 +44,7 @@ from kernel.protocol.rows import (
     KeyRow,
     KeyUseRow,
     ModelRow,
+    PresetRow,
     ScannedFile,
     ScanRow,
     WebhookRow,
@@ -67,6 +68,7 @@ class Database:
     keys: dict[KeyId, KeyRow] = field(default_factory=dict)
     key_uses: dict[tuple[KeyId, int], KeyUseRow] = field(default_factory=dict)
     webhooks: dict[WebhookId, WebhookRow] = field(default_factory=dict)
+    presets: dict[tuple[KeyId | None, str], PresetRow] = field(default_factory=dict)
     deliveries: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
     bodies: dict[DeliveryId, str] = field(default_factory=dict)
     replies: dict[str, StoredReply] = field(default_factory=dict)
@@ -104,6 +106,7 @@ class Database:
             scan=self.scan,
             keys=tuple(self.keys.values()),
             key_uses=tuple(self.key_uses.values()),
+            presets=tuple(self.presets),
             webhooks=tuple(self.webhooks.values()),
             deliveries=tuple(sorted(self.open_deliveries(), key=lambda row: row.seq)),
             last_delivery_seq=max((row.seq for row in self.deliveries.values()), default=0),
@@ -158,6 +161,10 @@ class Database:
                 for key_id, hour in tuple(self.key_uses):
                     if key_id == row.key_id and hour < first_hour:
                         del self.key_uses[key_id, hour]
+            case actions.SavePreset(row):
+                self.presets[row.key_id, row.name] = row
+            case actions.DropPreset(key_id, name):
+                del self.presets[key_id, name]
             case (
                 actions.AddDelivery()
                 | actions.SaveDelivery()

@@ -63,6 +63,7 @@ from kernel.protocol.memory import (
     VaeLayout,
 )
 from kernel.protocol.model_refs import Control, ControlUse, InputFile, LoraUse, ModelSource, Preparation
+from kernel.protocol.presets import DeletePreset, SavePreset
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -320,6 +321,8 @@ _ASKS: tuple[client.Ask, ...] = (
     TestWebhook(webhook_id=WEBHOOK),
     Redeliver(delivery_id=DELIVERY),
     ShowCallbackSecret(key_id=KEY),
+    SavePreset(name="sketch", fields='{"steps":12}', key_id=KEY, shared=True, is_admin=True),
+    DeletePreset(name="sketch", key_id=KEY, is_admin=True),
     client.EditJob(job_id=JOB, priority=5),
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),

@@ -67,6 +67,10 @@ class SampleDatabase:
         }
         self._insert("webhook", {"webhook_id": webhook_id} | known | values)
 
+    def add_preset(self, name: str, key_id: str | None = None, fields: str = "{}") -> None:
+        times = {"created_at_ms": 1, "changed_at_ms": 2}
+        self._insert("preset", {"name": name, "key_id": key_id, "fields": fields} | times)
+
     def add_delivery(self, seq: int, delivery_id: str, **values: Any) -> None:
         times = {"created_at_ms": 1, "since_ms": 1, "ended_at_ms": 2, "attempts": 1}
         known = {"event": "job.finished", "url": "https://a.example", "status": "delivered", "body": "{}"}

@@ -30,6 +30,7 @@ FEW: Final = (
     "duration_bound",
     "tally",
     "webhook",
+    "preset",
     "CONSTANT ROW",
     "wanted VIRTUAL TABLE",
     "tag VIRTUAL TABLE",
@@ -52,6 +53,8 @@ WALKED: Final = {"oldest_images": "along the index image_by_age, from its beginn
 SORTED: Final = {
     "blobs_of": "the files of the jobs of one page",
     "key_named": "API keys",
+    "preset": "a caller's and everybody's of one name",
+    "presets": "a caller's and everybody's",
     "job_targets": "engines and checkpoints",
     "last_key": "the tries of one request",
     "count_engines": "engines",
@@ -93,7 +96,17 @@ def test_a_query_scans_no_table_that_grows_and_sorts_no_more_than_a_few_rows(
         "high",
     )
     search = ("engine", "lora", "kind", "first", "last", "created_after_ms", "created_before_ms")
-    ids = ("engine_id", "job_id", "image_id", "model_id", "key_id", "key", "webhook_id", "delivery_id")
+    ids = (
+        "engine_id",
+        "job_id",
+        "image_id",
+        "model_id",
+        "key_id",
+        "key",
+        "webhook_id",
+        "delivery_id",
+        "name",
+    )
     values = dict.fromkeys((*names, *more, *search, *ids)) if ":" in sql else (None,) * _places(sql)
     plan = [row[3] for row in database.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert plan
