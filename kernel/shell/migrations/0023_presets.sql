@@ -1,4 +1,4 @@
--- Presets: named sets of a job's fields (adr/0070).
+-- Presets: named sets of a job's fields (adr/0071).
 
 CREATE TABLE preset (
     name          TEXT NOT NULL,
