@@ -109,6 +109,8 @@ class Asked(Struct, frozen=True):
     """Commands of this peer that are not answered yet, this one included."""
     blob_bytes: tuple[int, ...] = ()
     """The sizes of the blobs that came with it."""
+    is_of_admin: bool = False
+    """It came with the key of the role admin, which only the server's own user can read."""
 
 
 class WatchAsked(Struct, frozen=True):

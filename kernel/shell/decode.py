@@ -63,6 +63,7 @@ class FrontDoor:
             ask,
             unanswered=unanswered[incoming.peer],
             blob_bytes=tuple(map(len, received.blobs)),
+            is_of_admin=incoming.name == ClientRole.ADMIN,
         )
         return Arrival(asked, received.blobs)
 

@@ -1,20 +1,27 @@
 """Logs changes of engines, models and the Manager itself, after the replies have been sent."""
 
 import logging
+import re
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Final
 
 from kernel.core import actions
+from kernel.core.events import Asked
 from kernel.process.log import line
+from kernel.protocol.api_keys import KeyIssued
+from kernel.protocol.client import Refused
 from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase
 from kernel.protocol.ids import JobId, WorkerId
 from kernel.protocol.rows import ChangeRow, JobRow
 
 _TOLD: Final = frozenset({ChangeKind.ENGINE, ChangeKind.MODEL})
+_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _WRONG: Final = MappingProxyType({JobState.FAILED: "job_failed", JobState.WAITING: "job_given_back"})
 _FAILED: Final = EngineState.ERROR.value
 _IDS: Final = ("worker_id", "job_id", "engine_id", "model_id", "image_id", "lease", "code")
 _INSIDE: Final = ("report", "ask", "message", "row", "reply")
+_TARGETS: Final = ("engine_id", "key_id", "model_id", "job_id", "image_id", "webhook_id")
 _WAY_OUT: Final = "send a second signal to return running jobs to the queue and exit at once"
 
 
@@ -47,6 +54,16 @@ class EventLog:
         if isinstance(effect, actions.GiveJob):
             self._holders[effect.job_id] = effect.worker_id
 
+    def acted(self, event: Asked, effects: Iterable[actions.Effect]) -> None:
+        """Add the audit line of what an admin has done over the bus, in the form of those for HTTP
+        (`api.audit`). A refusal and a repeated command have done nothing."""
+        done = next((one for one in effects if _answers(one, event)), None)
+        if done is not None and event.facts.stored_reply is None:
+            operation = _CAPITAL.sub("_", type(event.ask).__name__).lower()
+            target = _target(event, done)
+            path = "bus" if target is None else f"bus/{target}"
+            self._lines.append(line("admin_act", operation=operation, path=path, address="local", key_id=""))
+
     def _job(self, row: JobRow) -> None:
         """Add a line for a job that crashed or failed; other jobs are too many to log. Never logs their
         content."""
@@ -76,6 +93,25 @@ class EventLog:
             self._log.info(text)
         self._lines.clear()
         self._errors.clear()
+
+
+def _answers(effect: actions.Effect, event: Asked) -> bool:
+    """True if the effect lets the client know that its command was done."""
+    match effect:
+        case actions.Reply(peer, correlation, reply):
+            return (peer, correlation) == (event.peer, event.correlation) and not isinstance(reply, Refused)
+        case actions.MintTicket(peer, correlation):
+            return (peer, correlation) == (event.peer, event.correlation)
+        case _:
+            return False
+
+
+def _target(event: Asked, done: actions.Effect) -> str | None:
+    """The id of what was changed or made."""
+    if isinstance(done, actions.Reply) and isinstance(done.message, KeyIssued):
+        return done.message.key_id
+    found = (getattr(event.ask, name, None) for name in _TARGETS)
+    return next((one for one in found if isinstance(one, str)), None)
 
 
 def log_debug(log: logging.Logger, thing: object) -> None:

@@ -180,7 +180,10 @@ class Loop:
             if not self.broker.is_as_before():
                 raise
             return self._refuse(event, error, now)
-        return self._save_all(found)
+        effects = self._save_all(found)
+        if isinstance(event, Asked) and event.is_of_admin:
+            self._event_log.acted(event, effects)
+        return effects
 
     def _refuse(self, event: Event, error: Exception, now: Now) -> list[Effect]:
         """Refuse the event, since nothing has been changed. An event that happened on this host cannot be

@@ -154,6 +154,14 @@ def test_a_stranger_cannot_make_the_server_take_a_body(shared: Shared) -> None:
             assert ("www-authenticate" in answer.headers) is (answer.status_code == 401)
 
 
+def test_what_is_done_over_the_bus_has_a_line_in_the_log(shared: Shared) -> None:
+    shared.make("carol", "viewer")
+    listed = {one["name"]: one["key_id"] for one in shared.get("/v1/keys", "root").json()["items"]}
+    log = (shared.server.folder / "log").read_text()
+    act = f'action=admin_act operation=create_key path=bus/{listed["carol"]} address=local key_id=""'
+    assert log.count(act) == 1
+
+
 def test_the_secrets_of_keys_are_nowhere(shared: Shared) -> None:
     """Neither in the files of the server, nor in what it says, nor in the arguments of its processes."""
     listed = shared.spoon("keys", "list", "--json").stdout + shared.get("/v1/keys", "root").text

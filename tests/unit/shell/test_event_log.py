@@ -6,10 +6,11 @@ import pytest
 
 from kernel.core import actions
 from kernel.core.actions import LaunchWorker
-from kernel.core.events import Reported
-from kernel.protocol import worker
-from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase, WorkerRole
-from kernel.protocol.ids import EngineId, EventSeq, JobId, Lease, ModelId, WorkerId
+from kernel.core.events import NO_FACTS, Asked, Facts, Peer, Reported, StoredReply
+from kernel.protocol import client, worker
+from kernel.protocol.api_keys import CreateKey, KeyIssued, RevokeKey
+from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase, Role, WorkerRole
+from kernel.protocol.ids import EngineId, EventSeq, JobId, KeyId, Lease, ModelId, WorkerId
 from kernel.protocol.rows import ChangeRow, EngineRow, JobRow
 from kernel.protocol.specs import EngineSpec
 from kernel.shell.event_log import EventLog, log_debug
@@ -138,3 +139,49 @@ def test_nothing_is_put_together_for_a_line_that_is_not_wanted(caplog: pytest.Lo
     with caplog.at_level(logging.INFO):
         log_debug(LOG, object())
     assert caplog.messages == []
+
+
+def command(ask: client.Ask, facts: Facts = NO_FACTS) -> Asked:
+    return Asked(Peer(b"p"), b"c", "admin:1", b"d", ask, facts, is_of_admin=True)
+
+
+def reply(message: client.SingleReply, correlation: bytes = b"c") -> actions.Reply:
+    return actions.Reply(Peer(b"p"), correlation, message)
+
+
+ISSUED = KeyIssued(key_id=KeyId("k-1"), text=SECRET)
+INVITE = actions.MintTicket(Peer(b"p"), b"c", WorkerId("w1-1"), SECRET, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("ask", "effect", "said"),
+    [
+        (client.Shutdown(now=True), reply(client.Done()), "operation=shutdown path=bus"),
+        (client.InviteWorker(engine_id=EngineId("e-1")), INVITE, "operation=invite_worker path=bus/e-1"),
+        (CreateKey(name=SECRET, role=Role.USER), reply(ISSUED), "operation=create_key path=bus/k-1"),
+        (RevokeKey(key_id=KeyId("k-1")), reply(client.Done()), "operation=revoke_key path=bus/k-1"),
+    ],
+)
+def test_what_an_admin_does_over_the_bus_has_one_line(
+    caplog: pytest.LogCaptureFixture, ask: client.Ask, effect: actions.Effect, said: str
+) -> None:
+    event_log = EventLog(LOG)
+    event_log.acted(command(ask), [reply(client.Done(), b"another"), effect])
+    assert lines_of(caplog, event_log) == [f'action=admin_act {said} address=local key_id=""']
+
+
+@pytest.mark.parametrize(
+    ("facts", "effects"),
+    [
+        (NO_FACTS, []),
+        (NO_FACTS, [reply(client.Refused(code="engine_not_found", detail="no such engine"))]),
+        (NO_FACTS, [reply(client.Done(), b"another")]),
+        (Facts(stored_reply=StoredReply(b"d", client.Done())), [reply(client.Done())]),
+    ],
+)
+def test_what_was_refused_or_done_before_has_none(
+    caplog: pytest.LogCaptureFixture, facts: Facts, effects: list[actions.Effect]
+) -> None:
+    event_log = EventLog(LOG)
+    event_log.acted(command(client.Shutdown(), facts), effects)
+    assert lines_of(caplog, event_log) == []
