@@ -11,8 +11,9 @@ BIN := $(VENV)/bin
 # Returns at once if the environment has the sets, and adds what is missing if not.
 BUILD := $(PYTHON) -m conf.environments.build $(VENV) --torch-index='$(TORCH_INDEX)' --sets
 TESTED := worker,pose,faces,training,dev
-TYPESCRIPT := tests/acceptance/typescript
-NODE_STAMP := $(TYPESCRIPT)/node_modules/.package-lock.json
+# Tools for the checks of the web page and of a generated client.
+NODE_FOLDERS := tests/acceptance/typescript tests/web
+NODE_STAMPS := $(NODE_FOLDERS:=/node_modules/.package-lock.json)
 BENCHES := bus accept overhead core idle start load same engine memory
 
 TESTERS ?= 2
@@ -39,7 +40,7 @@ dev: python ## Add to it what tests, checks and benchmarks need
 demo: venv ## Start a server, draw one picture to demo.png, stop the server
 	@$(BIN)/python examples/demo.py
 
-test: dev $(NODE_STAMP) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
+test: dev $(NODE_STAMPS) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
 	$(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 check: dev ## Check format, lint, types, layers, generated docs; then run the tests
@@ -70,7 +71,7 @@ sizes: dev ## Measure the environments: size and time of each set
 	$(BIN)/python -m conf.environments.measure --torch-index='$(TORCH_INDEX)'
 
 clean: ## Remove the environment and everything that was made
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(TYPESCRIPT)/node_modules build dist *.egg-info demo.png .coverage
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(NODE_FOLDERS:=/node_modules) build dist *.egg-info demo.png .coverage
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
@@ -79,6 +80,6 @@ python:
 	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there)."; \
 	  echo "Name another one: make PYTHON=python3.12"; exit 1; }
 
-# Without Node or a registry the test of the TypeScript client is skipped, and says so.
-$(NODE_STAMP): $(TYPESCRIPT)/package-lock.json
-	@! command -v npm >/dev/null || npm ci --silent --prefix $(TYPESCRIPT) || true
+# Without Node or a registry the tests that need these tools are skipped, and say so.
+%/node_modules/.package-lock.json: %/package-lock.json
+	@! command -v npm >/dev/null || npm ci --silent --prefix $* || true

@@ -129,7 +129,7 @@ def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:
     _write(url_file, server.url)
     _log.info(log.line("api_listening", url=server.url))
     if sys.stdout.isatty():
-        print(f"\n  automatic-spoon {VERSION} is ready: {server.url}/docs  (Ctrl-C stops it)\n", flush=True)
+        print(f"\n  automatic-spoon {VERSION} is ready: {server.url}/  (Ctrl-C stops it)\n", flush=True)
     server.run()
     url_file.unlink(missing_ok=True)
     hub.close()

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.own_folders import own_folders
 
-ORDER = ("unit", "architecture", "property", "integration", "acceptance", "gpu")
+ORDER = ("unit", "architecture", "property", "integration", "acceptance", "web", "gpu")
 """What is quick and close to the cause fails first."""
 
 settings.register_profile(

@@ -53,6 +53,7 @@ from api.http.resources.queue import Queue
 from api.http.resources.session import SessionResource
 from api.http.resources.system import System
 from api.http.resources.waiting import Waiting
+from api.http.resources.web_page import WebPage
 from api.http.resources.webhooks import Webhooks
 from api.http.route_roles import ROLES
 from api.http.routes import OpenAi, Resources, routes
@@ -134,6 +135,7 @@ def _resources(
         events=Events(reader, hub, streams),
         metrics=Metrics(JobMetrics(reader), ManagerMetrics(bus), ApiMetrics(bus, streams, waits)),
         documents=Documents(),
+        page=WebPage(),
         webhooks=Webhooks(bus, reader),
         presets=Presets(bus, reader, server),
         keys=Keys(bus, reader, now_ms),

@@ -39,6 +39,7 @@ from api.http.resources.models import Models
 from api.http.resources.presets import Presets
 from api.http.resources.pruning import Pruned, PruneInput, Pruning
 from api.http.resources.queue import Queue, QueueState
+from api.http.resources.web_page import WebPage
 from api.http.resources.webhooks import Webhooks
 from kernel.protocol import errors as e
 from kernel.protocol.enums import ImageFileType
@@ -72,6 +73,7 @@ class Resources:
     events: Events
     metrics: Metrics
     documents: Documents
+    page: WebPage
     webhooks: Webhooks
     presets: Presets
     openai: OpenAi
@@ -85,6 +87,7 @@ RESUMED: Final = ("Last-Event-ID",)
 TAGGED: Final = ("If-None-Match",)
 RANGED: Final = ("Range", "If-Range", *TAGGED)
 IMAGE: Final = tuple(f"image/{kind}" for kind in ImageFileType)
+PAGE_FILE: Final = ("text/javascript", "text/css", "image/svg+xml", "application/manifest+json")
 IMAGE_FILE: Final = {200: IMAGE, 304: None}
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_SUCH_MODEL = (*NO_MODEL, e.NameAmbiguous)
@@ -323,7 +326,11 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("get_openapi", "GET", "/openapi.json", r.documents.show_openapi,
               "API description (OpenAPI 3.1)",
               {200: "application/json"}),
-        Route("redirect_to_docs", "GET", "/", r.documents.redirect, "Redirect to /docs", {307: None}),
+        Route("get_page", "GET", "/", r.page.show, "The web page",
+              {200: "text/html", 304: None}, heeds=TAGGED),
+        Route("get_page_file", "GET", "/web/{folder}/{file_name}", r.page.show_file,
+              "A script, style or picture of the web page", {200: PAGE_FILE, 304: None},
+              errors=(http.NoSuchPath,), heeds=TAGGED),
         Route("get_docs", "GET", "/docs", r.documents.show_docs, "API reference page", {200: "text/html"}),
         *a1111_routes(r.a1111),
     )

@@ -27,11 +27,6 @@ class Documents:
         it."""
         self._make, self._openapi = openapi, None
 
-    def redirect(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Redirect a browser at the bare address to /docs."""
-        resp.status = 307
-        resp.location = "/docs"
-
     def show_openapi(self, req: falcon.Request, resp: falcon.Response) -> None:
         with self._lock:  # the first time takes a while, and longer if several threads do it at once
             if self._openapi is None:

@@ -187,6 +187,7 @@ def test_no_call_is_let_through_without_a_key_but_the_public_ones(stage: Stage) 
         "GET /v1/health/live",
         "GET /v1/health/ready",
         "GET /v1/images/x/content",
+        "GET /web/x/x",
         "POST /v1/session",
     ]
     assert stage.bus.asked == []

@@ -110,9 +110,9 @@ def test_a_path_that_leads_nowhere_is_not_found(stage: Stage, path: str) -> None
     assert (result.status_code, result.json["code"]) == (404, "no_such_path")
 
 
-def test_the_bare_address_leads_to_the_documents(stage: Stage) -> None:
+def test_the_bare_address_is_the_web_page(stage: Stage) -> None:
     result = stage.get("/")
-    assert (result.status_code, result.headers["location"]) == (307, "/docs")
+    assert (result.status_code, result.headers["content-type"]) == (200, "text/html; charset=utf-8")
 
 
 @pytest.mark.parametrize("job_id", ["none", "%00", "%ff", "' OR 1=1 --", "x" * 5_000, "..%2f..%2fetc"])
