@@ -67,6 +67,14 @@ def show_size(size_bytes: int) -> str:
     return "0B"
 
 
+def rounded_size(size_bytes: int) -> str:
+    """A size for people, in powers of 1000: 4265380512 is "4.3 GB"."""
+    for unit in ("TB", "GB", "MB", "kB"):
+        if size_bytes >= _BYTES[unit]:
+            return f"{size_bytes / _BYTES[unit]:.1f} {unit}"
+    return f"{size_bytes} B"
+
+
 def _amounts(text: str) -> list[tuple[float, str]]:
     """The numbers with their units in "1h 30m"; only spaces may separate them."""
     text = text.strip()

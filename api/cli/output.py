@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from api.cli.options import refuse_taken
+from conf.units import rounded_size
 
 _FIRST: Final = frozenset({"model_id", "engine_id", "job_id", "image_id", "name", "status"})
 
@@ -137,12 +138,7 @@ def beginning(text: str | None, width: int = 40) -> str | None:
 
 def size(size_bytes: int | None) -> str | None:
     """A human-readable size, such as 4.3 GB."""
-    if size_bytes is None:
-        return None
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes} B"
+    return None if size_bytes is None else rounded_size(size_bytes)
 
 
 def when(time: str | None) -> str | None:

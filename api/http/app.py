@@ -33,6 +33,7 @@ from api.http.framework.uploads import upload_limits
 from api.http.metrics.job_metrics import JobMetrics
 from api.http.metrics.manager_metrics import ManagerMetrics
 from api.http.metrics.page import ApiMetrics, Metrics
+from api.http.resources.administration import Administration
 from api.http.resources.download import Download
 from api.http.resources.engines import Engines
 from api.http.resources.events import Events
@@ -132,6 +133,7 @@ def _resources(
         image_sources=ImageSources(reader, settings.blobs.folder, now_ms),
         download=download,
         system=System(bus, reader, server),
+        administration=Administration(settings, bus, reader),
         events=Events(reader, hub, streams),
         metrics=Metrics(JobMetrics(reader), ManagerMetrics(bus), ApiMetrics(bus, streams, waits)),
         documents=Documents(),

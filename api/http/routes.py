@@ -21,11 +21,12 @@ from api.http.contract import preset_types as preset
 from api.http.contract import webhook_types as hook
 from api.http.contract.constraints import WaitQuery
 from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
+from api.http.contract.system_types import System
 from api.http.framework.documents import Documents
 from api.http.framework.openapi import ASKING, NOT_ADMITTED, QUEUE_LIMITS
 from api.http.framework.route import Route
 from api.http.metrics.page import Metrics
-from api.http.resources import infotext, model_upload, session, system
+from api.http.resources import administration, infotext, model_upload, session, system
 from api.http.resources import model_folders as folders
 from api.http.resources.download import Download
 from api.http.resources.engines import Engines
@@ -70,6 +71,7 @@ class Resources:
     image_sources: ImageSources
     download: Download
     system: system.System
+    administration: administration.Administration
     events: Events
     metrics: Metrics
     documents: Documents
@@ -174,6 +176,9 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {200: engine.Engine}, errors=NO_ENGINE),
         Route("resume_engine", "PATCH", f"{one_engine}/resume", r.engines.resume, "Resume an engine's queue",
               {200: engine.Engine}, errors=NO_ENGINE),
+        Route("show_engine_log", "GET", f"{one_engine}/log", r.administration.log,
+              "Show the last log lines of an engine's workers",
+              {200: administration.EngineLog}, None, administration.LogQuery, NO_ENGINE),
         Route("list_engine_models", "GET", f"{one_engine}/models", r.engines.models,
               "List the models that fit an engine",
               {200: model.ModelPage}, None, engine.EngineModelsQuery, NO_ENGINE),
@@ -319,6 +324,10 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("get_capabilities", "GET", "/v1/capabilities", r.system.capabilities,
               "Show limits, options and versions",
               {200: system.Capabilities}),
+        Route("get_system", "GET", "/v1/system", r.administration.show,
+              "Show versions, disks and the state of the server", {200: System}),
+        Route("examine_system", "GET", "/v1/system/doctor", r.administration.examine,
+              "Check the installation, as spoon doctor does", {200: administration.Diagnosis}),
         Route("stream_events", "GET", "/v1/events", r.events.show, "Stream all events",
               {200: EVENTS}, None, None, (http.TooManyStreams,), RESUMED),
         Route("get_metrics", "GET", "/metrics", r.metrics.show,

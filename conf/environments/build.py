@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from api.cli.installation.driver import Runtime, runtime
+from api.installation.driver import Runtime, runtime
 from conf.environments.sets import CONSTRAINTS, ROOT, Pins, TwoRuntimes, UnknownSet, pinned, pins_of, wanted
 
 STAMP: Final = ".installed"

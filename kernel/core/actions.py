@@ -351,6 +351,8 @@ class LaunchWorker(Struct, frozen=True):
     worker_id: WorkerId
     role: WorkerRole
     token: str
+    engine_id: EngineId | None = None
+    """None: it fetches models."""
 
 
 class MintTicket(Struct, frozen=True):

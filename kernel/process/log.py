@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,6 +36,11 @@ def line(action: str, **values: LogValue) -> str:
     return _pairs({"action": action, **values})
 
 
+def dated(level: str, message: str, **context: LogValue) -> str:
+    """A message made by `line` as a whole line of the log, for a file that others write to, too."""
+    return _headed(datetime.now(UTC), level, message, context)
+
+
 class Logfmt(logging.Formatter):
     """Puts time, level and context before a message made by `line`, and turns any other message into one."""
 
@@ -47,12 +53,17 @@ class Logfmt(logging.Formatter):
         message = record.getMessage()
         if not message.startswith("action="):
             message = line("log", logger=record.name, text=message)
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        at = datetime.fromtimestamp(record.created, UTC)
         context = {name: value for name, value in self._context.items() if f" {name}=" not in message}
-        head = _pairs({"at": at.replace("+00:00", "Z"), "level": record.levelname.lower(), **context})
+        told = _headed(at, record.levelname.lower(), message, context)
         if not record.exc_info:
-            return f"{head} {message}"
-        return f"{head} {message} {_pairs({'traceback': self.formatException(record.exc_info)})}"
+            return told
+        return f"{told} {_pairs({'traceback': self.formatException(record.exc_info)})}"
+
+
+def _headed(at: datetime, level: str, message: str, context: Mapping[str, LogValue]) -> str:
+    when = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_pairs({'at': when, 'level': level, **context})} {message}"
 
 
 def _pairs(values: dict[str, LogValue]) -> str:

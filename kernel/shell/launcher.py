@@ -19,10 +19,11 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
-from kernel.process.log import line
+from kernel.process.log import dated, line
+from kernel.process.worker_logs import LAUNCHED, log_file
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import unusable_folder
-from kernel.protocol.ids import WorkerId
+from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, worker_environ, write_join
 from kernel.shell.devices import available_bytes
 from kernel.shell.ports import Exited
@@ -63,12 +64,13 @@ class SubprocessLauncher:
         except OSError as error:
             raise unusable_folder(log_folder, error) from error
 
-    def launch(self, join: Join) -> None:
+    def launch(self, join: Join, engine_id: EngineId | None = None) -> None:
         is_real_engine = join.role is WorkerRole.ENGINE and not join.is_fake
-        if is_real_engine and self._hand_over(join):
+        if is_real_engine and self._hand_over(join, engine_id):
             return
         worker = self._start_worker(join.worker_id, does_preload=is_real_engine)
         self._add(join.worker_id, worker.process)
+        self._name_engine(join.worker_id, join.worker_id, engine_id)
         try:
             os.write(worker.writer, write_join(join))
         finally:
@@ -83,9 +85,10 @@ class SubprocessLauncher:
         """
         self._processes[name] = self._run(name, command, self._environ, is_logged=is_logged)
 
-    def _hand_over(self, join: Join) -> bool:
+    def _hand_over(self, join: Join, engine_id: EngineId | None) -> bool:
         """Turn a standby into the worker of this ticket. False, if there is no standby."""
         while (standby := self.standbys.take()) is not None:
+            self._name_engine(standby.name, join.worker_id, engine_id)
             try:
                 os.write(standby.writer, write_join(join))
             except BrokenPipeError:
@@ -98,6 +101,14 @@ class SubprocessLauncher:
                 self._log_file(standby.name).rename(self._log_file(join.worker_id))
             return True
         return False
+
+    def _name_engine(self, name: str, worker_id: WorkerId, engine_id: EngineId | None) -> None:
+        """Say in a log whose it is from now on (`kernel.process.worker_logs`)."""
+        if engine_id is None:
+            return
+        values = {"worker_id": worker_id, "engine_id": engine_id}
+        with suppress(OSError), self._log_file(name).open("ab") as output:
+            output.write(f"{dated('info', line(LAUNCHED, **values), process='manager')}\n".encode())
 
     def _add(self, worker_id: WorkerId, process: "subprocess.Popen[bytes]") -> None:
         self._processes[worker_id] = process
@@ -134,7 +145,9 @@ class SubprocessLauncher:
         is_logged: bool = True,
     ) -> "subprocess.Popen[bytes]":
         self._remove_old_logs()
-        with self._log_file(name).open("wb") if is_logged else nullcontext() as output:
+        with self._log_file(name).open("ab") if is_logged else nullcontext() as output:
+            if output is not None:  # that of a process of this name of an earlier run
+                output.truncate(0)
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -183,7 +196,7 @@ class SubprocessLauncher:
             process.wait()
 
     def _log_file(self, name: str) -> Path:
-        return self._log_folder / f"{name}.log"
+        return log_file(self._log_folder, name)
 
     def _last_words(self, name: str) -> str:
         try:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from kernel.protocol.ids import WorkerId
+from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import Join
 
 
@@ -23,8 +23,9 @@ class Exited:
 class Launcher(Protocol):
     """Starts and ends worker processes. All methods are called from the Manager's main thread."""
 
-    def launch(self, join: Join) -> None:
-        """Start a worker that joins with this ticket. Called once for each worker id.
+    def launch(self, join: Join, engine_id: EngineId | None) -> None:
+        """Start a worker that joins with this ticket, and name its engine in its log. Called once for each
+        worker id.
 
         Raises: OSError, if it cannot be started; the Manager then takes the worker for exited.
         """

@@ -78,7 +78,7 @@ class WorkerRegistry:
             manager_pid=self._terms.manager_pid,
         )
         try:
-            self._launcher.launch(join)
+            self._launcher.launch(join, action.engine_id)
         except OSError as error:
             return WorkerExited(action.worker_id, f"could not start: {error}")
         return None

@@ -1,4 +1,4 @@
-"""Numbers of rows by state."""
+"""Numbers of rows by state, of stored files, and of the schema."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,15 @@ class Counts:
     images: Total
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFiles:
+    """Files by what they are, with their bytes on the disk."""
+
+    images: Total
+    models: Total
+    """Downloads and uploads in the models folder; those that are used in place are not counted."""
+
+
 def count_all(reader: Reader) -> Counts:
     """Read the counts; those of jobs and images are kept by the triggers of job_count and image_count."""
     return Counts(
@@ -24,6 +33,20 @@ def count_all(reader: Reader) -> Counts:
         jobs=_by_state(reader, "count_jobs"),
         images=reader.one("count_images", Total, {}) or Total(0, 0),
     )
+
+
+def stored_files(reader: Reader) -> StoredFiles:
+    """Count them. Those of models that were deleted without their files are not known any more."""
+    return StoredFiles(
+        images=reader.one("count_images", Total, {}) or Total(0, 0),
+        models=reader.one("count_stored_models", Total, {}) or Total(0, 0),
+    )
+
+
+def schema_number(reader: Reader) -> int:
+    """The number of the last migration."""
+    found = reader.one("schema_number", Total, {})
+    return 0 if found is None else found.count
 
 
 def count_queue(reader: Reader) -> QueueCount:

@@ -23,6 +23,8 @@ class ModelFilter:
     model_base: ModelBase | None = None
     name: str | None = None
     tag: str | None = None
+    search: str | None = None
+    """Text in its name, its tags, its trigger words or its source, in any case."""
 
 
 def find_model(reader: Reader, model_id: ModelId) -> ModelRow | None:
@@ -70,6 +72,7 @@ def list_models(reader: Reader, wanted: ModelFilter, limit: int, after: str | No
             "model_base": wanted.model_base,
             "name": wanted.name,
             "tag": wanted.tag,
+            "search": wanted.search,
             "after": id_cursor(after),
             "limit": limit + 1,
         },

@@ -10,7 +10,7 @@ MIN_FILE_LINES = 30
 MAX_FUNCTION_LINES = 40
 
 SHORT_FILES = {
-    "api/cli/installation/diagnosis.py": "what several checks of the doctor return",
+    "api/installation/diagnosis.py": "what several checks of the doctor return",
     "kernel/protocol/prompts.py": "limits that API and worker share",
     "kernel/protocol/version.py": "read by the build",
     "kernel/views/events.py": "the queries of one .sql file",

@@ -67,6 +67,14 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
 
 
+class LogOfWorker(msgspec.Struct, frozen=True, kw_only=True):
+    lines: tuple[str, ...] = ()
+
+
+class EngineLog(msgspec.Struct, frozen=True, kw_only=True):
+    items: tuple[LogOfWorker, ...] = ()
+
+
 class DeviceFit(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     total_bytes: int

@@ -7,9 +7,9 @@ import msgspec
 
 from api.cli.context import Invocation
 from api.cli.exit_codes import ExitCode, Refusal, ServerUnreachable
-from api.cli.installation.diagnosis import CheckResult, Verdict
 from api.cli.options import json_option
 from api.cli.output import print_json, print_table
+from api.installation.diagnosis import CheckResult, Verdict
 from conf.settings import Settings
 from kernel.protocol.errors import SpoonError
 
@@ -68,10 +68,11 @@ def _sum_of(found: Sequence[CheckResult]) -> str:
 
 
 def _results(invocation: Invocation, settings: Settings) -> Iterator[CheckResult]:
-    from api.cli.installation.features import features
-    from api.cli.installation.machine import configuration, machine
-    from api.cli.installation.own_files import own_files
-    from api.cli.installation.software import software
+    from api.cli.installation.port import port
+    from api.installation.features import features, opencv_here
+    from api.installation.machine import configuration, gpus, storage
+    from api.installation.own_files import own_files
+    from api.installation.software import software
 
     yield configuration(invocation.installation)
     are_workers_local = settings.bus.workers_endpoint is None
@@ -79,8 +80,11 @@ def _results(invocation: Invocation, settings: Settings) -> Iterator[CheckResult
     yield from software(are_workers_local)
     if are_workers_local:
         yield from features(settings.detectors_folder)
+        yield opencv_here()
     manager, api = _manager(invocation), _api(invocation)
-    yield from machine(settings, is_running=manager.verdict is Verdict.OK)
+    yield from storage(settings)
+    yield port(settings, is_running=manager.verdict is Verdict.OK)
+    yield from gpus()
     yield manager
     yield api
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from api.cli.client.client_models import Engine, EngineChecked, find_engine, list_items
+from api.cli.client.client_models import Engine, EngineChecked, EngineLog, find_engine, list_items
 from api.cli.completion import checkpoints, engine_names
 from api.cli.context import Invocation
 from api.cli.engine_options import Said, engine_edit, engine_edit_options, engine_input, engine_options
@@ -24,7 +24,7 @@ from api.cli.options import (
     out_option,
     yes_option,
 )
-from api.cli.output import print_json, print_table, print_thing, size, write_secret
+from api.cli.output import print_json, print_table, print_thing, printable, size, write_secret
 from kernel.protocol.client import InviteWorker, WorkerInvited
 from kernel.protocol.enums import EngineState, WorkerRole
 from kernel.protocol.errors import BadMessage
@@ -242,6 +242,32 @@ def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_js
         answer = rest.patch(f"/v1/engines/{quoted(engine_id)}/stop", {"now": "true"} if now else None)
         answer = await_closed(rest, engine_id) if is_waiting else answer
     _say(answer, as_json)
+
+
+@engines.command()
+@click.argument("engine", shell_complete=engine_names)
+@click.option("-n", "--lines", type=click.IntRange(1, 1_000), default=100, help="How many of the last lines.")
+@json_option
+@click.pass_obj
+def log(invocation: Invocation, engine: str, lines: int, as_json: bool) -> None:
+    """Print the end of the log of the last worker of ENGINE (an id or name), also of one that crashed.
+
+    --json has the logs of its last four workers on the server's machine.
+
+    \b
+    Example:
+      spoon engines log portraits --lines 20
+    """
+    from api.cli.client.rest import quoted, read
+
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id
+        answer = rest.get(f"/v1/engines/{quoted(engine_id)}/log", {"lines": str(lines)})
+    if as_json:
+        print_json(answer)
+        return
+    for text in next((one.lines for one in read(answer, EngineLog).items), ()):
+        click.echo(printable(text))
 
 
 @engines.command()

@@ -177,7 +177,7 @@ def _say_what_is_next(installation: Installation, file: Path) -> None:
 
 def _warn(answers: Answers) -> None:
     """What a person should know about the answers."""
-    from api.cli.installation.machine import bind_error
+    from api.cli.installation.port import bind_error
 
     access = ACCESS[answers.reach]
     if access.warning:

@@ -8,7 +8,7 @@ import click
 
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
-from api.cli.installation.features import mcp_command
+from api.installation.features import mcp_command
 from kernel.protocol.errors import KeyMissing, NotInstalled
 
 if TYPE_CHECKING:

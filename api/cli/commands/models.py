@@ -69,6 +69,11 @@ def models() -> None:
 @click.option("--status", type=WordChoice(ModelState), help="List only models with this status.")
 @click.option("--tag", metavar="TAG", help="List only models with this tag.")
 @click.option(
+    "--search",
+    metavar="TEXT",
+    help="List only models with this text in their name, tags, trigger words or source, in any case.",
+)
+@click.option(
     "--for",
     "engine",
     metavar="ENGINE",
@@ -84,6 +89,7 @@ def list_(
     model_type: str | None,
     status: str | None,
     tag: str | None,
+    search: str | None,
     engine: str | None,
     limit: int,
     is_all: bool,
@@ -97,9 +103,9 @@ def list_(
       spoon models list --type lora --for portraits
       spoon models list --all --json
     """
-    if engine and (status or tag):
-        raise click.UsageError("--for cannot be combined with --status and --tag")
-    query = {"model_type": model_type, "status": status, "tag": tag}
+    if engine and (status or tag or search):
+        raise click.UsageError("--for cannot be combined with --status, --tag and --search")
+    query = {"model_type": model_type, "status": status, "tag": tag, "search": search}
     with invocation.rest() as rest:
         path = "/v1/models"
         if engine:

@@ -8,7 +8,7 @@ import apsw
 import msgspec
 
 from api.cli.installation.database_copy import read_only
-from api.cli.installation.privacy import is_open, open_paths
+from api.installation.privacy import is_open, open_paths
 from conf.settings import Settings
 from kernel.protocol.type_info import analyzed
 from kernel.views.named_sql import load_queries

@@ -90,6 +90,8 @@ class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     model_base: ModelBase | None = None
     name: str | None = None
     tag: str | None = None
+    search: str | None = None
+    """Text in its name, its tags, its trigger words or its address, in any case."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +207,7 @@ def filter_of(query: ModelListQuery) -> ModelFilter:
         model_base=query.model_base,
         name=query.name,
         tag=query.tag,
+        search=query.search or None,
     )
 
 

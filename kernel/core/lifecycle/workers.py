@@ -46,7 +46,7 @@ def launch(
     worker = _new_worker(world, role, engine, is_local=True)
     worker.reservation = reservation
     world.timers.set(due.Hello(worker.worker_id), world.now.mono_s + HELLO_TIMEOUT_S)
-    world.act(actions.LaunchWorker(worker.worker_id, role, worker.token))
+    world.act(actions.LaunchWorker(worker.worker_id, role, worker.token, worker.engine_id))
     return worker
 
 

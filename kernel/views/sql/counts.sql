@@ -36,3 +36,11 @@ SELECT coalesce(sum(count) FILTER (WHERE status = 'waiting'), 0) AS waiting,
        coalesce(sum(count) FILTER (WHERE status = 'processing'), 0) AS processing,
        nullif((SELECT value FROM meta WHERE name = 'paused_since_ms'), 0) AS paused_since_ms
 FROM job_count;
+
+-- count_stored_models: the files in the models folder that models use, each once; there are few models
+SELECT count(*) AS count, coalesce(sum(size_bytes), 0) AS size_bytes FROM model
+WHERE stored IS NOT NULL
+  AND model_id = (SELECT min(first.model_id) FROM model AS first WHERE first.stored = model.stored);
+
+-- schema_number: of the last migration
+SELECT user_version AS count, 0 AS size_bytes FROM pragma_user_version;

@@ -12,6 +12,8 @@ WHERE model_id < :after
   AND (:model_base IS NULL OR model_base = :model_base)
   AND (:name IS NULL OR name = :name)
   AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(model.tags) AS tag WHERE tag.value = :tag))
+  AND (:search IS NULL
+       OR instr(lower(concat_ws(char(10), name, tags, trigger_words, found_words, uri)), lower(:search)) > 0)
 ORDER BY model_id DESC
 LIMIT :limit;
 

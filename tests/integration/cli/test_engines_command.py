@@ -64,6 +64,15 @@ def test_an_engine_is_checked_without_creating_it(spoon: Spoon, portraits: FakeA
     assert ended.out == "cuda:0: it needs at least 4.0 GB; 9.0 GB of 24.0 GB are left\ntoo large\n"
 
 
+def test_the_log_of_the_last_worker_is_printed(spoon: Spoon, portraits: FakeApi) -> None:
+    logs = [{"worker_id": "w1-2", "lines": ["one", "t\x1bwo"]}, {"worker_id": "w1-1", "lines": ["old"]}]
+    portraits.on("GET", "/v1/engines/e1/log", Answer(body={"items": logs}))
+    assert spoon("engines", "log", "portraits", "-n", "2").out == "one\nt?wo\n"
+    assert portraits.asked[-1].query == {"lines": "2"}
+    portraits.on("GET", "/v1/engines/e1/log", Answer(body={"items": []}))
+    assert spoon("engines", "log", "portraits").out == ""
+
+
 def test_a_checkpoint_that_does_not_do_is_refused_by_the_server(spoon: Spoon, portraits: FakeApi) -> None:
     portraits.on("POST", "/v1/engines", problem(409, "model_not_ready", "the model is not ready"))
     ended = spoon("engines", "create", "dreams")

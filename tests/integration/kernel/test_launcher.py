@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from kernel.process.signals import SignalPipe
+from kernel.process.worker_logs import logs_of
 from kernel.protocol.enums import WorkerRole
-from kernel.protocol.ids import WorkerId
+from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import WORKER_ENVIRON, Join
 from kernel.shell.launcher import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
 from kernel.shell.ports import Exited
@@ -54,10 +55,10 @@ def start(launcher: SubprocessLauncher, program: str, name: str = "a") -> None:
     launcher.start(name, [sys.executable, "-c", program])
 
 
-def expect_up(logs: Path, name: str = "a") -> None:
+def expect_up(logs: Path, name: str = "a", word: str = "up") -> None:
     """Wait until the process has said that it is up."""
     deadline_s = time.monotonic() + PATIENCE_S
-    while "up" not in (logs / f"{name}.log").read_text():
+    while word not in (logs / f"{name}.log").read_text():
         assert time.monotonic() < deadline_s, "the process did not come up"
         time.sleep(0.01)
 
@@ -72,6 +73,19 @@ def next_exit(launcher: SubprocessLauncher, pipe: SignalPipe) -> Exited:
                 (exited,) = ended
                 return exited
     raise AssertionError("no process ended")
+
+
+def test_a_log_names_the_engine_of_its_worker_beside_what_the_worker_says(logs: Path) -> None:
+    launcher = SubprocessLauncher(logs, os.environ)
+    logs.joinpath("w1-1.log").write_text("of a former worker of this name\n")
+    try:
+        launcher.launch(a_join(role=WorkerRole.FETCH), EngineId("e1"))  # it imports no engine
+        expect_up(logs, "w1-1", "action=manager_gone")
+    finally:
+        launcher.end_workers()
+    (found,) = logs_of(logs, EngineId("e1"), 99, 9)
+    assert "process=manager action=worker_launched worker_id=w1-1 engine_id=e1" in found.lines[0]
+    assert "action=manager_gone" in found.lines[1]
 
 
 def test_an_end_is_told_with_its_status_and_the_last_words(

@@ -10,14 +10,14 @@ from kernel.core.actions import LaunchWorker, MintTicket
 from kernel.core.events import Peer, WorkerExited
 from kernel.protocol import codec, worker
 from kernel.protocol.enums import WorkerRole
-from kernel.protocol.ids import Epoch, WorkerId
+from kernel.protocol.ids import EngineId, Epoch, WorkerId
 from kernel.protocol.join import Join
 from kernel.shell.ports import Exited
 from kernel.shell.worker_registry import BACK, JoinTerms, WorkerRegistry
 from tests.integration.kernel.small_bus import Caller, SmallBus
 
 WORKER = WorkerId("w1-1")
-LAUNCH = LaunchWorker(WORKER, WorkerRole.ENGINE, "the token")
+LAUNCH = LaunchWorker(WORKER, WorkerRole.ENGINE, "the token", EngineId("e1"))
 
 
 @dataclass
@@ -26,8 +26,10 @@ class NotingLauncher:
 
     error: OSError | None = None
     joins: list[Join] = field(default_factory=list)
+    engine_ids: list[EngineId | None] = field(default_factory=list)
 
-    def launch(self, join: Join) -> None:
+    def launch(self, join: Join, engine_id: EngineId | None) -> None:
+        self.engine_ids.append(engine_id)
         if self.error is not None:
             raise self.error
         self.joins.append(join)
@@ -69,6 +71,7 @@ def test_a_launched_worker_gets_in_under_its_own_name_and_role(
 ) -> None:
     assert registry.launch(LAUNCH) is None
     (ticket,) = launcher.joins
+    assert launcher.engine_ids == ["e1"]
     join(bus, ticket)
 
     assert bus.expect().name == WORKER

@@ -10,9 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from api.cli.commands.doctor import remedies
-from api.cli.installation import machine
-from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.software import Floor, floors, is_at_least, package, python, sd_embed, sqlite
+from api.cli.installation import port
+from api.installation import machine
+from api.installation.diagnosis import CheckResult, Verdict
+from api.installation.software import Floor, floors, is_at_least, package, python, sd_embed, sqlite
 from conf.installation import Installation, Layout
 from conf.settings import Bus, Database, Images, Models, Server, Settings
 from kernel.protocol.endpoints import API_URL_FILE
@@ -170,7 +171,7 @@ OURS = web(b'{"versions": {"automatic_spoon": "0.1.9"}, "limits": {}}')
 )
 def test_a_port_that_another_program_holds_is_missing_and_it_is_said_who(answer: bytes, holder: str) -> None:
     with listening(answer) as settings:
-        found = machine.port(settings, is_running=True)
+        found = port.port(settings, is_running=True)
     assert found.verdict is Verdict.MISSING
     assert "Address already in use" in found.found
     assert f"in use by {holder}" in found.found
@@ -180,14 +181,14 @@ def test_a_port_that_this_server_holds_is_fine(tmp_path: Path) -> None:
     with listening(OURS) as settings:
         settings = replace(settings, bus=Bus(folder=tmp_path))
         (tmp_path / API_URL_FILE).write_text(f"http://127.0.0.1:{settings.server.port}\n")
-        found = machine.port(settings, is_running=True)
-        left_behind = machine.port(settings, is_running=False)
+        found = port.port(settings, is_running=True)
+        left_behind = port.port(settings, is_running=False)
     assert (found.verdict, left_behind.verdict) == (Verdict.OK, Verdict.MISSING)
     assert found.found.startswith("in use by this server: automatic-spoon 0.1.9 at ")
 
 
 def test_a_port_that_nobody_holds_is_fine() -> None:
-    assert machine.port(Settings(server=Server(port=0)), is_running=False).verdict is Verdict.OK
+    assert port.port(Settings(server=Server(port=0)), is_running=False).verdict is Verdict.OK
 
 
 def test_room_is_looked_for_where_pictures_go_and_where_models_come_to(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from api.cli.installation.diagnosis import Verdict
-from api.cli.installation.driver import Runtime
-from api.cli.installation.features import (
+from api.installation.diagnosis import Verdict
+from api.installation.driver import Runtime
+from api.installation.features import (
     background_removal,
     detector,
     face_packages,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.installation.diagnosis import Verdict
-from api.cli.installation.driver import Runtime, has_nvidia_driver
-from api.cli.installation.origin import CHECKOUT, Copy, package_sets, right_sets
+from api.installation.diagnosis import Verdict
+from api.installation.driver import Runtime, has_nvidia_driver
+from api.installation.origin import CHECKOUT, Copy, package_sets, right_sets
 
 CPU = ("worker", "cpu")
 CUDA = ("worker", "cuda")
@@ -111,7 +111,7 @@ def test_a_library_that_is_absent_or_another_one_is_no_driver() -> None:
 
 def test_the_driver_is_looked_for_with_the_standard_library_alone() -> None:
     """`make venv` does so before anything is installed."""
-    code = "from api.cli.installation.driver import runtime; print(runtime())"
+    code = "from api.installation.driver import runtime; print(runtime())"
     ended = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); {code}"],
         capture_output=True,

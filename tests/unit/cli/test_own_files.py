@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.origin import Copy
-from api.cli.installation.own_files import own_files
+from api.installation.diagnosis import CheckResult, Verdict
+from api.installation.origin import Copy
+from api.installation.own_files import own_files
 
 OURS = {"kernel/__init__.py": b"", "kernel/main.py": b"ours", "api/main.py": b"ours", "conf/keys.py": b"ours"}
 

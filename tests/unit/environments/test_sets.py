@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.cli.installation.driver import Runtime
+from api.installation.driver import Runtime
 from conf.environments.sets import Pins, TwoRuntimes, UnknownSet, extras, pinned, pins_of, wanted
 
 

@@ -132,7 +132,10 @@ def test_the_line_of_an_event_names_it_and_its_ids_but_no_token(caplog: pytest.L
     with caplog.at_level(logging.DEBUG):
         log_debug(LOG, Reported(WorkerId("w1-1"), hello))
         log_debug(LOG, LaunchWorker(WorkerId("w1-2"), WorkerRole.FETCH, SECRET))
-    assert caplog.messages == ["action=Reported.Hello worker_id=w1-1", "action=LaunchWorker worker_id=w1-2"]
+    assert caplog.messages == [
+        "action=Reported.Hello worker_id=w1-1",
+        "action=LaunchWorker worker_id=w1-2 engine_id=-",
+    ]
 
 
 def test_nothing_is_put_together_for_a_line_that_is_not_wanted(caplog: pytest.LogCaptureFixture) -> None:

@@ -143,6 +143,9 @@ def test_a_job_waits_behind_higher_priorities_and_older_jobs(
         (ModelFilter(model_base=ModelBase.SDXL), ["m3"]),
         (ModelFilter(name="a model"), ["m2", "m1"]),
         (ModelFilter(tag="cats"), ["m3", "m1"]),
+        (ModelFilter(search="CAT"), ["m3", "m1"]),
+        (ModelFilter(search="a model"), ["m2", "m1"]),
+        (ModelFilter(search="%"), []),
         (ModelFilter(tag="cat"), []),
     ],
 )

@@ -1,35 +1,24 @@
-"""Checks of the machine: folders, disk space, port, socket paths and GPUs."""
+"""Checks of the machine: folders, disk space, socket paths and GPUs."""
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
-import msgspec
-
-from api.cli.context import configured_url, written_url
-from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.privacy import privacy
-from api.cli.output import printable, size
-from api.http.contract.errors import PROBLEM_TYPE
+from api.installation.diagnosis import CheckResult, Verdict
+from api.installation.privacy import privacy
 from conf.installation import Installation
 from conf.settings import Models, Settings
+from conf.units import rounded_size
 from kernel.protocol.endpoints import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
-from kernel.protocol.type_info import analyzed
-
-_ANSWER_S: Final = 2.0
 
 
-def machine(settings: Settings, is_running: bool) -> Iterator[CheckResult]:
-    """Results of the checks of the machine. `is_running`: the Manager of this configuration answers."""
+def storage(settings: Settings) -> Iterator[CheckResult]:
+    """Folders, who may read them, the disks that they are on, and the paths of the sockets."""
     yield from folders(settings)
     yield from privacy(settings)
     yield from disks(settings)
     yield socket_paths(settings.bus_folder)
-    yield port(settings, is_running)
-    yield from gpus()
 
 
 def configuration(installation: Installation) -> CheckResult:
@@ -99,13 +88,15 @@ def disks(settings: Settings) -> Iterator[CheckResult]:
     for subject, key, folder in looked_at:
         free_bytes = shutil.disk_usage(_nearest(folder)).free
         if free_bytes >= settings.images.min_free_bytes:
-            yield CheckResult(subject=subject, verdict=Verdict.OK, found=f"{size(free_bytes)} free for {key}")
+            yield CheckResult(
+                subject=subject, verdict=Verdict.OK, found=f"{rounded_size(free_bytes)} free for {key}"
+            )
         else:
             yield CheckResult(
                 subject=subject,
                 verdict=Verdict.MISSING,
-                found=f"{size(free_bytes)} free for {key}, "
-                f"images.min_free is {size(settings.images.min_free_bytes)}",
+                found=f"{rounded_size(free_bytes)} free for {key}, "
+                f"images.min_free is {rounded_size(settings.images.min_free_bytes)}",
                 remedy=f"free up disk space, or move {key} to a larger disk",
             )
 
@@ -124,65 +115,6 @@ def socket_paths(bus_folder: Path) -> CheckResult:
     )
 
 
-def port(settings: Settings, is_running: bool) -> CheckResult:
-    """Whether the API can listen on its configured address, or else who does."""
-    host, number, url = settings.server.host, settings.server.port, configured_url(settings)
-    subject = f"port {number}"
-    reason = bind_error(host, number)
-    if reason is None:
-        return CheckResult(subject=subject, verdict=Verdict.OK, found=f"free on {host}")
-    holder = _holder(url)
-    if is_running and written_url(settings) == url:
-        return CheckResult(subject=subject, verdict=Verdict.OK, found=f"in use by this server: {holder}")
-    return CheckResult(
-        subject=subject,
-        verdict=Verdict.MISSING,
-        found=f"cannot listen on {host} port {number}: {reason}; in use by {holder}",
-        remedy="stop the program that uses it, or change server.host or server.port",
-    )
-
-
-def bind_error(host: str, number: int) -> str | None:
-    """Why nobody can listen there now; None, if the API can."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As the server does, so that closed connections in TIME_WAIT do not block the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, number))
-        except OSError as error:
-            return error.strerror or str(error)
-    return None
-
-
-class _Versions(msgspec.Struct, frozen=True, kw_only=True):
-    automatic_spoon: str
-
-
-class _Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of GET /v1/capabilities that tells a server of ours from others."""
-
-    versions: _Versions
-
-
-def _holder(url: str) -> str:
-    """Who answers there."""
-    import httpx
-
-    try:
-        answer = httpx.get(f"{url}/v1/capabilities", timeout=_ANSWER_S, trust_env=False)
-    except httpx.HTTPError:
-        return "a program that does not speak HTTP"
-    try:
-        version = msgspec.json.decode(answer.content, type=analyzed(_Capabilities)).versions.automatic_spoon
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        if PROBLEM_TYPE.encode() in answer.content:  # it asks for a key
-            return f"automatic-spoon at {url}"
-        name = printable(answer.headers.get("server", ""))
-        return f"another web server{f' ({name})' if name else ''}"
-    return f"automatic-spoon {version} at {url}"
-
-
 def gpus() -> Iterator[CheckResult]:
     """The NVIDIA GPUs that engines can run on, as reported by NVML."""
     try:
@@ -199,7 +131,8 @@ def gpus() -> Iterator[CheckResult]:
         for number in range(pynvml.nvmlDeviceGetCount()):
             device = pynvml.nvmlDeviceGetHandleByIndex(number)
             memory = pynvml.nvmlDeviceGetMemoryInfo(device)
-            found = f"{pynvml.nvmlDeviceGetName(device)}, {size(memory.free)} of {size(memory.total)} free"
+            room = f"{rounded_size(memory.free)} of {rounded_size(memory.total)} free"
+            found = f"{pynvml.nvmlDeviceGetName(device)}, {room}"
             yield CheckResult(subject=f"GPU cuda:{number}", verdict=Verdict.OK, found=found)
     finally:
         pynvml.nvmlShutdown()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from api.cli.installation.diagnosis import CheckResult, Verdict
+from api.installation.diagnosis import CheckResult, Verdict
 from conf.settings import Settings
 
 _GROUP: Final = stat.S_IRGRP | stat.S_IWGRP | stat.S_IXGRP

@@ -8,9 +8,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
-from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.driver import Runtime, runtime
-from api.cli.installation.origin import install_command, right_sets
+from api.installation.diagnosis import CheckResult, Verdict
+from api.installation.driver import Runtime, runtime
+from api.installation.origin import install_command, right_sets
 from kernel.protocol.detectors import DETECTOR_FILES, DetectorFiles
 
 _RUNTIMES: Final = {Runtime.CUDA: "onnxruntime-gpu", Runtime.CPU: "onnxruntime"}
@@ -20,11 +20,11 @@ _IMPORT_TIMEOUT_S: Final = 60.0
 
 
 def features(detectors_folder: Path) -> Iterator[CheckResult]:
-    """Checks of optional features. None is ever MISSING: only the jobs that need one fail without it."""
+    """Checks of optional features, besides OpenCV. None is ever MISSING: only the jobs that need one fail
+    without it."""
     installed = {name: _version(name) for name in (*_RUNTIMES.values(), _POSE, _FACES, _MCP)}
     kind = runtime()
     yield background_removal(installed, kind)
-    yield opencv(_import_error("cv2"), kind)
     yield pose_packages(installed, kind)
     yield face_packages(installed, kind, sys.version_info[:2])
     yield mcp_packages(installed)
@@ -59,6 +59,11 @@ def background_removal(installed: Mapping[str, str | None], kind: Runtime) -> Ch
         found=f"unavailable: {_RUNTIMES[kind]} is not installed",
         remedy=_command(kind),
     )
+
+
+def opencv_here() -> CheckResult:
+    """Whether OpenCV can be imported. It is tried in a process of its own, which takes seconds."""
+    return opencv(_import_error("cv2"), runtime())
 
 
 def opencv(error: str | None, kind: Runtime) -> CheckResult:

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.origin import Copy
+from api.installation.diagnosis import CheckResult, Verdict
+from api.installation.origin import Copy
 from kernel.protocol.type_info import analyzed
 
 _NAME: Final = "automatic-spoon"

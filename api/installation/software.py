@@ -9,9 +9,9 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Final
 
-from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.driver import runtime
-from api.cli.installation.origin import CHECKOUT, DISTRIBUTION, install_command, package_sets, right_sets
+from api.installation.diagnosis import CheckResult, Verdict
+from api.installation.driver import runtime
+from api.installation.origin import CHECKOUT, DISTRIBUTION, install_command, package_sets, right_sets
 from kernel.protocol.version import OLDEST_SQLITE
 
 MIN_PYTHON: Final = (3, 11)

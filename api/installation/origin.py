@@ -17,12 +17,12 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from api.cli.installation.diagnosis import CheckResult, Verdict
-from api.cli.installation.driver import Runtime
+from api.installation.diagnosis import CheckResult, Verdict
+from api.installation.driver import Runtime
 from kernel.protocol.type_info import analyzed
 
 DISTRIBUTION: Final = "automatic-spoon"
-CHECKOUT: Final = Path(__file__).parents[3]
+CHECKOUT: Final = Path(__file__).parents[2]
 """The folder of the checkout, if the running copy is one."""
 _CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"
 _TORCH: Final = ("torch", "torchvision")
