@@ -69,6 +69,16 @@ def tallies(reader: Reader) -> list[Tally]:
     return reader.all("tallies", Tally, {})
 
 
+def open_deliveries(reader: Reader) -> dict[str, int]:
+    """The deliveries of callbacks that have not ended, by state."""
+    return _by_state(reader, "count_open_deliveries")
+
+
+def ended_deliveries(reader: Reader) -> dict[str, int]:
+    """How many have ever ended, by the state that they ended in."""
+    return _by_state(reader, "delivery_tallies")
+
+
 def duration_bounds_ms(reader: Reader) -> tuple[int, ...]:
     """The bounds by which durations are counted, ascending; the last is above every duration."""
     return tuple(bound.ms for bound in reader.all("duration_bounds", DurationBound, {}))

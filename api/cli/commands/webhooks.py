@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from api.cli.client.callback_receiver import Arrived
 
 PATH: Final = "/v1/webhooks"
+JOBS: Final = "/v1/jobs"
+job_option = click.option(
+    "--job",
+    "is_job",
+    is_flag=True,
+    help="The first id is that of a job, which has a callback URL of its own.",
+)
 event_option = click.option(
     "--event",
     "events",
@@ -49,6 +56,12 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
 
 
+class JobSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """The secret of the receivers that jobs name."""
+
+    secret: str
+
+
 @click.group()
 def webhooks() -> None:
     """Have other programs told of jobs.
@@ -79,6 +92,65 @@ def create(invocation: Invocation, url: str, events: tuple[str, ...], as_json: b
         return
     click.echo(found.secret)
     click.echo(f"created webhook {found.webhook_id}; keep the secret: it cannot be shown again", err=True)
+
+
+@webhooks.command()
+@click.argument("webhook")
+@click.option("--url", help="Where to send from now on.")
+@event_option
+@json_option
+@click.pass_obj
+def edit(
+    invocation: Invocation, webhook: str, url: str | None, events: tuple[str, ...], as_json: bool
+) -> None:
+    """Change the URL or the events of a webhook. One that has ended is active again, also without a change.
+
+    \b
+    Example:
+      spoon webhooks edit 019b --event job.finished --event job.failed
+    """
+    from api.cli.client.rest import read
+
+    body = ({} if url is None else {"url": url}) | ({"events": events} if events else {})
+    with invocation.rest() as rest:
+        answer = rest.patch(_path(webhook), body=body)
+    if as_json:
+        print_json(answer)
+        return
+    found = read(answer, Webhook)
+    click.echo(f"webhook {found.webhook_id} is {found.status}: {', '.join(found.events)} to {found.url}")
+
+
+@webhooks.command()
+@click.argument("webhook")
+@json_option
+@click.pass_obj
+def rotate(invocation: Invocation, webhook: str, as_json: bool) -> None:
+    """Replace the secret of a webhook, and print the new one. The old one signs nothing more."""
+    from api.cli.client.rest import read
+
+    with invocation.rest() as rest:
+        answer = rest.post(f"{_path(webhook)}/rotate")
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(read(answer, Webhook).secret)
+    click.echo(f"webhook {webhook} has a new secret; keep it: it cannot be shown again", err=True)
+
+
+@webhooks.command()
+@json_option
+@click.pass_obj
+def secret(invocation: Invocation, as_json: bool) -> None:
+    """Print the secret that callbacks to the receivers of your jobs (--callback-url) are signed with."""
+    from api.cli.client.rest import read
+
+    with invocation.rest() as rest:
+        answer = rest.get("/v1/callbacks/secret")
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(read(answer, JobSecret).secret)
 
 
 @webhooks.command("list")
@@ -133,16 +205,18 @@ def test(invocation: Invocation, webhook: str) -> None:
 
 
 @webhooks.command()
-@click.argument("webhook")
+@click.argument("owner", metavar="WEBHOOK|JOB")
+@job_option
 @limit_option
 @json_option
 @click.pass_obj
-def deliveries(invocation: Invocation, webhook: str, limit: int, as_json: bool) -> None:
-    """List what was sent to a webhook, newest first, with the error of the last attempt."""
+def deliveries(invocation: Invocation, owner: str, is_job: bool, limit: int, as_json: bool) -> None:
+    """List what was sent to a webhook, or with --job to a job's callback URL: newest first, with the error of
+    the last attempt."""
     from api.cli.client.rest import read
 
     with invocation.rest() as rest:
-        items = list_items(rest, f"{_path(webhook)}/deliveries", {}, limit)
+        items = list_items(rest, f"{_path(owner, is_job)}/deliveries", {}, limit)
     if as_json:
         print_json(msgspec.json.encode(items))
         return
@@ -154,15 +228,16 @@ def deliveries(invocation: Invocation, webhook: str, limit: int, as_json: bool) 
 
 
 @webhooks.command()
-@click.argument("webhook")
+@click.argument("owner", metavar="WEBHOOK|JOB")
 @click.argument("delivery")
+@job_option
 @click.pass_obj
-def redeliver(invocation: Invocation, webhook: str, delivery: str) -> None:
-    """Send a delivery that has ended again."""
+def redeliver(invocation: Invocation, owner: str, delivery: str, is_job: bool) -> None:
+    """Send a delivery of a webhook, or with --job of a job, again, once it has ended."""
     from api.cli.client.rest import quoted
 
     with invocation.rest() as rest:
-        rest.post(f"{_path(webhook)}/deliveries/{quoted(delivery)}/redeliver")
+        rest.post(f"{_path(owner, is_job)}/deliveries/{quoted(delivery)}/redeliver")
     click.echo(f"sending {delivery}")
 
 
@@ -215,7 +290,7 @@ def _tell(arrived: "Arrived") -> None:
         click.echo("something arrived that is not signed with the secret: refused", err=True)
 
 
-def _path(webhook: str) -> str:
+def _path(owner: str, is_job: bool = False) -> str:
     from api.cli.client.rest import quoted
 
-    return f"{PATH}/{quoted(webhook)}"
+    return f"{JOBS if is_job else PATH}/{quoted(owner)}"

@@ -4,7 +4,7 @@ What has happened is counted by the triggers of `tally` (kernel/shell/migrations
 on over restarts of Manager and API. What belongs to an engine disappears with it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import accumulate
 from typing import Final
@@ -17,10 +17,12 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from kernel.protocol.enums import ENDED_JOB_STATES, EngineState, JobState, ModelState
+from kernel.protocol.enums import ENDED_JOB_STATES, DeliveryState, EngineState, JobState, ModelState
 from kernel.views.counts import (
     count_all,
     duration_bounds_ms,
+    ended_deliveries,
+    open_deliveries,
     open_jobs_of_engines,
     open_jobs_of_keys,
     tallies,
@@ -32,6 +34,8 @@ WAIT: Final = "wait"
 IMAGE: Final = "image"
 DOWNLOAD: Final = "download"
 ENGINE: Final = ("engine",)
+OPEN: Final = (DeliveryState.WAITING, DeliveryState.SENDING)
+ENDED: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED)
 
 
 class JobMetrics(Collector):
@@ -57,6 +61,7 @@ class JobMetrics(Collector):
         yield _open("spoon_engine_jobs", "Open jobs of each engine, by status.", "engine", engines)
         yield _open("spoon_key_jobs", "Open jobs of each API key, by status.", "key", keys)
         yield from self._of_tallies()
+        yield from self._of_callbacks()
 
     def _of_tallies(self) -> Iterator[Metric]:
         found, bounds_ms = tallies(self._reader), duration_bounds_ms(self._reader)
@@ -81,8 +86,27 @@ class JobMetrics(Collector):
         yield _counter("spoon_image_downloads", "Images that were downloaded whole.", taken)
         yield _counter("spoon_image_download_bytes", "Bytes of images that were downloaded.", taken_bytes)
 
+    def _of_callbacks(self) -> Iterator[Metric]:
+        yield _by_status(
+            "spoon_callbacks_open",
+            "Callbacks that are being sent, or wait for an attempt.",
+            OPEN,
+            open_deliveries(self._reader),
+        )
+        ended = ended_deliveries(self._reader)
+        family = CounterMetricFamily(
+            "spoon_callbacks_ended",
+            "Callbacks that were delivered, or given up as failed.",
+            labels=["status"],
+        )
+        for state in ENDED:
+            family.add_metric([state.value], ended.get(state.value, 0))
+        yield family
 
-def _by_status(name: str, text: str, states: type[StrEnum], counts: Mapping[str, int]) -> GaugeMetricFamily:
+
+def _by_status(
+    name: str, text: str, states: Iterable[StrEnum], counts: Mapping[str, int]
+) -> GaugeMetricFamily:
     """One value for each state, 0 if there is none: a series with gaps is hard to plot."""
     family = GaugeMetricFamily(name, text, labels=["status"])
     for state in states:

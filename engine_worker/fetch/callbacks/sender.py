@@ -6,6 +6,7 @@ and how long it asks to be left alone.
 """
 
 import ssl
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Final
 
 import httpcore
 
+from engine_worker.fetch.callbacks.retry_after import retry_after_s
 from engine_worker.fetch.net.address_policy import AddressPolicy
 from engine_worker.fetch.net.http_client import (
     USER_AGENT,
@@ -24,7 +26,6 @@ from engine_worker.fetch.net.http_client import (
 )
 from engine_worker.fetch.net.time_limit import TimeLimit
 from kernel.protocol.errors import DownloadFailed
-from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.worker import CallbackEnded, SendCallback
 
 LIMIT_S: Final = 15.0
@@ -44,6 +45,7 @@ class CallbackSender:
     report: Report
     limit_s: float = LIMIT_S
     trust: ssl.SSLContext = field(default_factory=system_trust)
+    clock: Callable[[], float] = time.time
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "callbacks"))
 
     def send(self, order: SendCallback) -> None:
@@ -84,16 +86,8 @@ class CallbackSender:
                 delivery_id=order.delivery_id,
                 attempt=order.attempt,
                 answered=response.status,
-                retry_after_s=_retry_after_s(response.headers),
+                retry_after_s=retry_after_s(response.headers, self.clock()),
             )
-
-
-def _retry_after_s(headers: list[tuple[bytes, bytes]]) -> int | None:
-    """The seconds in Retry-After; None without, and for a date, which is rare."""
-    for name, value in headers:
-        if name.lower() == b"retry-after" and value.strip().isdigit() and len(value) < 12:
-            return min(int(value), MAX_INTEGER)
-    return None
 
 
 def build_sender(allow_hosts: tuple[str, ...], report: Report) -> CallbackSender:

@@ -22,6 +22,12 @@ FROM tally JOIN engine USING (engine_id);
 -- duration_bounds: by which the durations among them are counted
 SELECT ms FROM duration_bound ORDER BY ms;
 
+-- delivery_tallies: how many deliveries of callbacks have ended, by how
+SELECT status AS state, count FROM delivery_tally;
+
+-- count_open_deliveries: how many are under way, or wait for an attempt
+SELECT status AS state, count(*) AS count FROM delivery WHERE ended_at_ms IS NULL GROUP BY status;
+
 -- count_images: the images that are still there, and their bytes
 SELECT coalesce(sum(count), 0) AS count, coalesce(sum(size_bytes), 0) AS size_bytes FROM image_count;
 

@@ -58,6 +58,42 @@ def test_deliveries_are_listed_with_their_errors_and_sent_again(spoon: Spoon, ap
     assert spoon("webhooks", "redeliver", "w1", "d1").out == "sending d1\n"
 
 
+def test_what_was_sent_to_a_jobs_own_receiver_is_listed_and_sent_again(spoon: Spoon, api: FakeApi) -> None:
+    path = "/v1/jobs/j1/deliveries"
+    api.on("GET", path, Answer(body={"items": [DELIVERY], "next": None}))
+    api.on("POST", f"{path}/d1/redeliver", Answer(202, DELIVERY))
+    assert json.loads(spoon("webhooks", "deliveries", "--job", "j1", "--json").out) == [DELIVERY]
+    assert spoon("webhooks", "redeliver", "j1", "d1", "--job").out == "sending d1\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ((), {}),
+        (("--url", "https://b.example/"), {"url": "https://b.example/"}),
+        (
+            ("--event", "job.failed", "--event", "job.created"),
+            {"events": ["job.failed", "job.created"]},
+        ),
+    ],
+)
+def test_a_webhook_is_changed_in_what_is_named_alone(
+    spoon: Spoon, api: FakeApi, options: tuple[str, ...], body: dict[str, object]
+) -> None:
+    api.on("PATCH", "/v1/webhooks/w1", Answer(body=WEBHOOK))
+    ended = spoon("webhooks", "edit", "w1", *options)
+    assert ended.out == "webhook w1 is active: job.finished to https://a.example/\n"
+    assert api.asked[-1].body == body
+
+
+def test_a_new_secret_is_alone_on_stdout_and_so_is_that_of_jobs(spoon: Spoon, api: FakeApi) -> None:
+    api.on("POST", "/v1/webhooks/w1/rotate", Answer(body=WEBHOOK | {"secret": "whsec_bmV3"}))
+    api.on("GET", "/v1/callbacks/secret", Answer(body={"secret": "whsec_am9icw"}))
+    rotated = spoon("webhooks", "rotate", "w1")
+    assert (rotated.out, "w1" in rotated.err) == ("whsec_bmV3\n", True)
+    assert spoon("webhooks", "secret").out == "whsec_am9icw\n"
+
+
 def test_an_unknown_event_is_a_mistake(spoon: Spoon) -> None:
     ended = spoon("webhooks", "create", "https://a.example/", "--event", "job.done")
     assert ended.code == 2

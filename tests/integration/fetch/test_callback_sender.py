@@ -101,7 +101,13 @@ def test_a_request_has_what_standard_webhooks_asks_for_and_no_secret() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("120", 120), (" 7 ", 7), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-5", None), ("9" * 30, None)],
+    [
+        ("120", 120),
+        (" 7 ", 7),
+        ("Wed, 21 Oct 2026 07:28:00 GMT\nDate: Wed, 21 Oct 2026 07:27:00 GMT", 60),
+        ("-5", None),
+        ("9" * 30, None),
+    ],
 )
 def test_how_long_to_wait_is_reported(text: str, seconds: int | None) -> None:
     with receiver(says(f"HTTP/1.1 503 X\nRetry-After: {text}\nContent-Length: 0\n\n")) as (url, _):

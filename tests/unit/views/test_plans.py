@@ -29,6 +29,7 @@ FEW: Final = (
     "api_key",
     "duration_bound",
     "tally",
+    "delivery_tally",
     "webhook",
     "preset",
     "CONSTANT ROW",
@@ -50,7 +51,10 @@ FEW: Final = (
     "(subquery",
 )
 """What may be read whole: there are few rows, however many jobs and images there are."""
-WALKED: Final = {"oldest_images": "along the index image_by_age, from its beginning as far as the limit goes"}
+WALKED: Final = {
+    "oldest_images": "along the index image_by_age, from its beginning as far as the limit goes",
+    "count_open_deliveries": "along the index of the open ones",
+}
 SORTED: Final = {
     "blobs_of": "the files of the jobs of one page",
     "key_named": "API keys",
@@ -59,6 +63,7 @@ SORTED: Final = {
     "job_targets": "engines and checkpoints",
     "last_key": "the tries of one request",
     "count_engines": "engines",
+    "count_open_deliveries": "open deliveries, of which there is a limit",
     "count_models": "models",
     "count_jobs": "counts",
     "pace": "the last 16 jobs",

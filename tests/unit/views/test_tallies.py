@@ -1,6 +1,13 @@
 """What has happened is counted once, by the triggers, in the transaction of the change itself."""
 
-from kernel.views.counts import duration_bounds_ms, open_jobs_of_engines, open_jobs_of_keys, tallies
+from kernel.views.counts import (
+    duration_bounds_ms,
+    ended_deliveries,
+    open_deliveries,
+    open_jobs_of_engines,
+    open_jobs_of_keys,
+    tallies,
+)
 from kernel.views.reader import Reader
 from kernel.views.rows import OpenJobs, Tally
 from tests.unit.views.database import SampleDatabase
@@ -79,3 +86,19 @@ def test_open_jobs_are_counted_by_engine_and_by_key_also_where_there_are_none(
     assert sorted(map(repr, open_jobs_of_keys(reader))) == sorted(
         map(repr, [OpenJobs("alice", 2, 1), OpenJobs("bob", 0, 0)])
     )
+
+
+def test_callbacks_count_each_time_that_they_end_also_when_they_are_forgotten(
+    database: SampleDatabase, reader: Reader
+) -> None:
+    for number in range(1, 5):
+        database.add_delivery(number, f"d{number}", status="waiting", ended_at_ms=None)
+    database.set("delivery", "delivery_id", "d1", status="sending")
+    database.set("delivery", "delivery_id", "d2", status="failed", ended_at_ms=5)
+    database.set("delivery", "delivery_id", "d2", status="waiting", ended_at_ms=None)
+    for _ in range(2):
+        database.set("delivery", "delivery_id", "d2", status="delivered", ended_at_ms=6)
+    database.set("delivery", "delivery_id", "d3", status="failed", ended_at_ms=7)
+    database.connection.execute("DELETE FROM delivery WHERE delivery_id = 'd3'")
+    assert open_deliveries(reader) == {"sending": 1, "waiting": 1}
+    assert ended_deliveries(reader) == {"delivered": 1, "failed": 2}
