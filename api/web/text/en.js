@@ -38,6 +38,47 @@ export const EN = /** @type {const} */ ({
   // Prompt field and presets
 
   // Queue
+  "queue.processing": "Running",
+  "queue.waiting": "Waiting",
+  "queue.ended": "Just ended",
+  "queue.no_processing": "Nothing runs now.",
+  "queue.no_waiting": "Nothing waits.",
+  "queue.no_ended": "No job has ended yet.",
+  "queue.count": "{processing} running, {waiting} waiting",
+  "queue.pause": "Pause all",
+  "queue.resume": "Resume all",
+
+  // Jobs
+  "job.progress": "Progress",
+  "job.preview": "Preview",
+  "job.no_prompt": "(no prompt)",
+  "job.images": { one: "{count} image", other: "{count} images" },
+  "job.priority": "priority {priority}",
+  "job.step": "step {step} of {steps}",
+  "job.eta": "{time} left",
+  "job.position": "place {position}",
+  "job.turn_in": "its turn in {time}",
+  "job.sooner": "Sooner",
+  "job.later": "Later",
+  "job.cancel": "Cancel",
+  "job.retry": "Try again",
+  "job.change": "Make another like it",
+  "job.status.waiting": "waiting",
+  "job.status.processing": "running",
+  "job.status.finished": "finished",
+  "job.status.failed": "failed",
+  "job.status.cancelled": "canceled",
+  "job.stage.preparing": "preparing",
+  "job.stage.denoising": "denoising",
+  "job.stage.finishing": "finishing",
+  "job.stage.removing_background": "removing the background",
+  "job.waits_for.paused": "its queue is paused",
+  "job.waits_for.turn": "waits for its turn",
+  "job.waits_for.engine": "its engine starts",
+  "job.waits_for.room": "its engine waits for memory",
+  "job.waits_for.start": "somebody stopped its engine: start it",
+  "job.waits_for.retry": "its engine failed, and is tried again",
+  "job.waits_for.repair": "its engine failed, and needs help",
 
   // Gallery
 
