@@ -24,6 +24,7 @@ _APP: Final = "automatic-spoon"
 SYSTEM_FILE: Final = Path("/etc", _APP, FILE_NAME)
 """The configuration of a server that is a service of this machine."""
 SYSTEM_DATA: Final = Path("/var/lib", _APP)
+SYSTEM_CACHE: Final = Path("/var/cache", _APP)
 _DATABASE_VARIABLE: Final = "SPOON_DATABASE_FOLDER"
 
 _DATA: Final = {
@@ -32,9 +33,11 @@ _DATA: Final = {
     "blobs.folder": "blobs",
     "models.folder": "models",
 }
+_CACHE: Final = {"thumbnails.folder": "thumbnails"}
+"""What is made again when it is missed."""
 _STATE: Final = {"bus.folder": "bus", "logs.folder": "logs"}
 """What a start makes again. Nothing is in the runtime folder of the platform: a logout removes it."""
-FOLDER_KEYS: Final = (*_DATA, *_STATE)
+FOLDER_KEYS: Final = (*_DATA, *_STATE, *_CACHE)
 """The keys of the server's own folders. That of the detectors is in models.folder."""
 
 
@@ -83,10 +86,14 @@ class Installation:
             case Layout.BESIDE | Layout.HERE:
                 return None
             case Layout.SYSTEM:
+                if key.path in _CACHE:
+                    return SYSTEM_CACHE / _CACHE[key.path]
                 return SYSTEM_DATA / (_DATA | _STATE)[key.path]
             case Layout.USER:
                 if key.path in _STATE:
                     return _absolute(lambda dirs: dirs.user_state_path) / _STATE[key.path]
+                if key.path in _CACHE:
+                    return _absolute(lambda dirs: dirs.user_cache_path) / _CACHE[key.path]
                 return _absolute(lambda dirs: dirs.user_data_path) / _DATA[key.path]
             case _:
                 assert_never(self.layout)

@@ -44,6 +44,12 @@ class Blobs(Struct, frozen=True, kw_only=True):
     expire_after_s: SomeTime = 86_400.0
 
 
+class Thumbnails(Struct, frozen=True, kw_only=True):
+    folder: Path = Path("data/thumbnails")
+    """A cache: what is missing there is made again."""
+    disk_quota_bytes: Some = 256 << 20
+
+
 class Server(Struct, frozen=True, kw_only=True):
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 7870
@@ -163,6 +169,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: Database = Database()
     images: Images = Images()
     blobs: Blobs = Blobs()
+    thumbnails: Thumbnails = Thumbnails()
     server: Server = Server()
     models: Models = Models()
     callbacks: Callbacks = Callbacks()

@@ -11,9 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from platformdirs import user_cache_path
+
 from conf.installation import user_file
 
-VARIABLES: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+VARIABLES: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
 
 
 def variables() -> dict[str, str]:
@@ -30,13 +32,15 @@ def user_in(folder: Path) -> dict[str, str]:
 def own_folders() -> Iterator[None]:
     """Give this process and its children folders of their own, with a configuration file without settings: it
     is found before that of a server on this machine."""
-    theirs = user_file().parent
+    theirs, their_caches = user_file().parent, user_cache_path()
     before = dict(os.environ)
     with TemporaryDirectory(prefix="spoon-user-") as name:
         os.environ.update(user_in(Path(name)))
         user_file().parent.mkdir(parents=True)
         user_file().touch()
-        _keep_others(theirs)
+        _keep_others(theirs, user_file().parents[1])
+        user_cache_path().mkdir()
+        _keep_others(their_caches / theirs.name, user_cache_path())
         try:
             yield
         finally:
@@ -44,8 +48,8 @@ def own_folders() -> Iterator[None]:
             os.environ.update(before)
 
 
-def _keep_others(theirs: Path) -> None:
-    """Other programs that tests run, such as pip, keep their configuration."""
+def _keep_others(theirs: Path, folder: Path) -> None:
+    """Other programs that tests run, such as pip, keep their configuration and their caches."""
     for other in theirs.parent.iterdir() if theirs.parent.is_dir() else ():
         if other.name != theirs.name:
-            (user_file().parents[1] / other.name).symlink_to(other)
+            (folder / other.name).symlink_to(other)

@@ -30,6 +30,12 @@ from api.http.framework.openapi import openapi
 from api.http.framework.route import add_routes
 from api.http.framework.thread_pools import waits_of
 from api.http.framework.uploads import upload_limits
+from api.http.gallery.archive import Archive
+from api.http.gallery.deletion import ImageDeletion
+from api.http.gallery.page_starts import ImagePageStarts
+from api.http.gallery.thumbnail_cache import ThumbnailCache
+from api.http.gallery.thumbnails import ThumbnailRemover, Thumbnails
+from api.http.gallery.zip_pieces import ZipMaker
 from api.http.metrics.job_metrics import JobMetrics
 from api.http.metrics.manager_metrics import ManagerMetrics
 from api.http.metrics.page import ApiMetrics, Metrics
@@ -57,7 +63,7 @@ from api.http.resources.waiting import Waiting
 from api.http.resources.web_page import WebPage
 from api.http.resources.webhooks import Webhooks
 from api.http.route_roles import ROLES
-from api.http.routes import OpenAi, Resources, routes
+from api.http.routes import Gallery, OpenAi, Resources, routes
 from api.hub import Hub
 from api.key_ring import KeyRing
 from api.port import BusPort
@@ -108,15 +114,14 @@ def make_app(
 def _resources(
     settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int], access: Access
 ) -> Resources:
-    server = settings.server
+    server, folder = settings.server, settings.images.folder
     slots, streams = ConcurrencyLimit(waits_of(server)), _streams(server)
     waits = ConcurrencyLimit(min(server.max_waits, server.max_connections // 2), has_threads=False)
     waiting = Waiting(hub, waits, slots)
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
     origins = Origins(reader, settings.blobs.folder, now_ms)
     sending = JobSending(bus, reader, JobReader(server, slots, bodies, origins), access)
-    download = Download(bus, reader, settings.images.folder, now_ms)
-    files = ImageFiles(bus, settings.images.folder)
+    download, files = Download(bus, reader, folder, now_ms), ImageFiles(bus, folder)
     links, end = SignedLinks(settings.bus_folder / LINKS_KEY), JobEnd(reader, waiting)
     answering = Answering(reader, end, ImageStreams(reader, hub, streams, files), files, links, now_ms)
     models, own = Models(bus, reader, hub, waiting, upload_limits(settings)), settings.models
@@ -142,8 +147,23 @@ def _resources(
         presets=Presets(bus, reader, server),
         keys=Keys(bus, reader, now_ms),
         session=SessionResource(access),
+        gallery=_gallery(settings, bus, reader, hub, now_ms),
         openai=_openai(settings, reader, sending, models, download, answering),
         a1111=assemble(Parts(settings, bus, reader, hub, sending, waiting, now_ms)),
+    )
+
+
+def _gallery(
+    settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]
+) -> Gallery:
+    folder = settings.images.folder
+    cache = ThumbnailCache(settings.thumbnails.folder, settings.thumbnails.disk_quota_bytes)
+    ThumbnailRemover(cache, hub)
+    return Gallery(
+        page_starts=ImagePageStarts(reader, now_ms),
+        deletion=ImageDeletion(bus, reader),
+        archive=Archive(reader, ZipMaker(bus, folder), now_ms),
+        thumbnails=Thumbnails(reader, folder, cache, now_ms),
     )
 
 

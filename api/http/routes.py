@@ -25,6 +25,7 @@ from api.http.contract.system_types import System
 from api.http.framework.documents import Documents
 from api.http.framework.openapi import ASKING, NOT_ADMITTED, QUEUE_LIMITS
 from api.http.framework.route import Route
+from api.http.gallery import archive, deletion, page_starts, thumbnails
 from api.http.metrics.page import Metrics
 from api.http.resources import administration, infotext, model_upload, session, system
 from api.http.resources import model_folders as folders
@@ -56,6 +57,16 @@ class OpenAi:
 
 
 @dataclass(frozen=True, slots=True)
+class Gallery:
+    """What a gallery of many images needs."""
+
+    page_starts: page_starts.ImagePageStarts
+    deletion: deletion.ImageDeletion
+    archive: archive.Archive
+    thumbnails: thumbnails.Thumbnails
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
     """One object for each kind of resource."""
 
@@ -78,6 +89,7 @@ class Resources:
     page: WebPage
     webhooks: Webhooks
     presets: Presets
+    gallery: Gallery
     openai: OpenAi
     a1111: A1111
     keys: Keys
@@ -271,10 +283,21 @@ def routes(r: Resources) -> tuple[Route, ...]:
               events=OPENAI_EVENTS),
         Route("list_images", "GET", "/v1/images", r.images.list, "List images",
               {200: image.ImagePage}, query=image.ImageListQuery),
+        Route("list_image_pages", "GET", "/v1/images/pages", r.gallery.page_starts.list,
+              "Count images, and show where their pages begin",
+              {200: page_starts.ImagePages}, query=page_starts.ImagePagesQuery),
+        Route("download_images", "GET", "/v1/images/zip", r.gallery.archive.show,
+              "Download many images as one zip", {200: archive.ZIP}, None, archive.ZipQuery,
+              (*NO_IMAGE, e.ImageGone, e.TooManyRequests)),
+        Route("delete_images", "POST", "/v1/images/delete", r.gallery.deletion.delete,
+              "Delete images by their ids", {200: deletion.ImagesDeleted}, deletion.ImagesDeleteInput),
         Route("prune_images", "POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
               {200: Pruned}, PruneInput, None, (*NO_ENGINE, e.Unavailable)),
         Route("get_image", "GET", one_image, r.images.show,
               "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
+        Route("get_image_thumbnail", "GET", f"{one_image}/thumbnail", r.gallery.thumbnails.show,
+              "Show a small copy of an image", {200: (thumbnails.WEBP,), 304: None}, None,
+              thumbnails.ThumbnailQuery, (*NO_IMAGE, e.ImageGone, http.NoThumbnail), TAGGED),
         Route("edit_image", "PATCH", one_image, r.images.edit, "Set an image's tags, favorite mark and note",
               {200: image.Image}, image.ImageEdit, None, NO_IMAGE),
         Route("delete_image", "DELETE", one_image, r.images.delete, "Delete an image",

@@ -34,11 +34,12 @@ def configuration(installation: Installation) -> CheckResult:
 
 
 def folders(settings: Settings) -> Iterator[CheckResult]:
-    """The folders that the Manager writes to; it creates missing ones when it starts."""
+    """The folders that the Manager and the API write to; they create missing ones."""
     named = {
         "database.folder": settings.database.folder,
         "images.folder": settings.images.folder,
         "blobs.folder": settings.blobs.folder,
+        "thumbnails.folder": settings.thumbnails.folder,
         "models.folder": settings.models.folder,
         "bus.folder": settings.bus_folder,
         "logs.folder": settings.logs_folder,

@@ -18,6 +18,7 @@ def open_paths(settings: Settings) -> Iterator[Path]:
     private = [
         settings.database.folder,
         settings.blobs.folder,
+        settings.thumbnails.folder,
         settings.bus_folder,
         settings.logs_folder,
         *(database.with_name(database.name + ending) for ending in ("", "-wal", "-shm")),

@@ -166,7 +166,7 @@ class DeleteImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class DeleteImages(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Delete images by their ids. Those that are gone already, or never were, are passed over."""
+    """Delete images by their ids. Those that never were, or are gone and not merely lost, are passed over."""
 
     image_ids: Annotated[tuple[ImageId, ...], Meta(max_length=MAX_DELETED)]
 

@@ -1,7 +1,10 @@
 """Images, newest or oldest first, each with the spec of its job."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from kernel.protocol.ids import ImageId, JobId
 from kernel.views.jobs import find_job
@@ -27,6 +30,12 @@ def find_image(reader: Reader, image_id: ImageId) -> ImageRow | None:
     return reader.one("image", ImageRow, {"image_id": image_id})
 
 
+def find_images(reader: Reader, image_ids: Sequence[ImageId]) -> dict[ImageId, ImageRow]:
+    """Those of the images that there are, by their ids."""
+    found = reader.all("images_named", ImageRow, {"ids": msgspec.json.encode(image_ids).decode()})
+    return {row.image_id: row for row in found}
+
+
 def list_images(
     reader: Reader,
     wanted: ImageFilter,
@@ -39,12 +48,7 @@ def list_images(
 
     Raises: InvalidField, if `after` is not a cursor.
     """
-    values: dict[str, SqlValue] = {
-        "job_id": wanted.job_id,
-        "is_gone": _flag(wanted),
-        "now_ms": now_ms,
-        "limit": limit + 1,
-    }
+    values = filter_values(wanted, now_ms) | {"job_id": wanted.job_id, "limit": limit + 1}
     if wanted.is_search:
         return page_of(_found(reader, wanted, values, after, order), limit, lambda row: str(row.place))
     values |= {"engine_id": wanted.engine_id, "after": id_cursor(after, order)}
@@ -54,31 +58,36 @@ def list_images(
 
 def count_images(reader: Reader, wanted: ImageFilter, now_ms: int) -> Total:
     """How many images a search finds, and their bytes."""
-    more = search_values(reader, wanted, "image", _states(wanted), EVERYWHERE)
+    more = search_values(reader, wanted, "image", states_of(wanted), EVERYWHERE)
     if more is None:
         return Total(0, 0)
-    values = {"is_gone": _flag(wanted), "now_ms": now_ms}
-    return reader.one("images_found_total", Total, values | more) or Total(0, 0)
+    return reader.one("images_found_total", Total, filter_values(wanted, now_ms) | more) or Total(0, 0)
 
 
-def _states(wanted: ImageFilter) -> tuple[str, ...]:
+def states_of(wanted: ImageFilter) -> tuple[str, ...]:
+    """The states that are let through, as the index has them."""
     return {None: (KEPT, GONE), True: (GONE,), False: (KEPT,)}[wanted.is_gone]
 
 
-def _flag(wanted: ImageFilter) -> int | None:
-    return None if wanted.is_gone is None else int(wanted.is_gone)
+def filter_values(wanted: ImageFilter, now_ms: int) -> dict[str, SqlValue]:
+    """The parameters by which queries let images through that are there, or gone."""
+    return {"is_gone": None if wanted.is_gone is None else int(wanted.is_gone), "now_ms": now_ms}
+
+
+def places_of(reader: Reader, wanted: ImageFilter) -> Range | None:
+    """Where the images of a job are among all; everywhere without one; None, if there is no such job."""
+    if wanted.job_id is None:
+        return EVERYWHERE
+    job = find_job(reader, wanted.job_id)
+    return None if job is None else Range(job.seq * PLACES, job.seq * PLACES + PLACES - 1)
 
 
 def _found(
     reader: Reader, wanted: ImageFilter, values: dict[str, SqlValue], after: str | None, order: Order
 ) -> list[ImageRow]:
-    places = EVERYWHERE
-    if wanted.job_id is not None:
-        job = find_job(reader, wanted.job_id)
-        if job is None:
-            return []
-        places = Range(job.seq * PLACES, job.seq * PLACES + PLACES - 1)
-    more = search_values(reader, wanted, "image", _states(wanted), places_after(after, order, places))
+    if (places := places_of(reader, wanted)) is None:
+        return []
+    more = search_values(reader, wanted, "image", states_of(wanted), places_after(after, order, places))
     if more is None:
         return []
     if wanted.is_gone:

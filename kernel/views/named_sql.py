@@ -30,7 +30,8 @@ def load_list_queries(package: str, file_name: str) -> dict[str, str]:
     """
     queries = load_queries(package, file_name)
     lists = {name: text for name, text in queries.items() if " DESC" in text}
-    return queries | {
-        f"{name}_oldest": text.replace("< :after", "> :after").replace(" DESC", " ASC")
-        for name, text in lists.items()
-    }
+    return queries | {f"{name}_oldest": _turned(text) for name, text in lists.items()}
+
+
+def _turned(text: str) -> str:
+    return text.replace("< :after", "> :after").replace("< mark.id", "> mark.id").replace(" DESC", " ASC")

@@ -92,6 +92,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """The last item of a page: its id, or its place among all."""
+
+    id: str | int
+
+
+@dataclass(frozen=True, slots=True)
 class Name:
     """The name of something by its id."""
 

@@ -13,7 +13,7 @@ import click
 
 from api.cli.client.client_models import Image
 from api.cli.client.events import Preview
-from api.cli.client.rest import Rest, quoted, read
+from api.cli.client.rest import Query, Rest, quoted, read
 from api.cli.exit_codes import ServerUnreachable
 from api.cli.options import NAME_FIELDS, STDOUT, refuse_taken
 from kernel.protocol.errors import Conflict, SpoonError
@@ -104,6 +104,14 @@ def _download(rest: Rest, image_id: str, out: Path | None, part: Part) -> Path:
             for chunk in answer.iter_bytes():
                 stream.write(chunk)
     return file
+
+
+def save_stream(rest: Rest, path: str, query: Query, out: Path) -> None:
+    """Download what a path sends to a file. Raises: as `save`."""
+    refuse_taken(out)
+    with rest.stream(path, {}, query) as answer, _whole(out) as stream:
+        for chunk in answer.iter_bytes():
+            stream.write(chunk)
 
 
 def pour(rest: Rest, image_id: str, part: Part = WHOLE) -> None:

@@ -111,12 +111,16 @@ class Rest:
         self._send("DELETE", path, query)
 
     @contextmanager
-    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    def stream(
+        self, path: str, headers: Mapping[str, str], query: Query | None = None
+    ) -> Iterator[httpx.Response]:
         """A streamed response. Raises: Refusal, ServerUnreachable."""
         timeout = httpx.Timeout(TIMEOUT_S, read=_SILENCE_S)
         with (
             self._reaching(),
-            self._http.stream("GET", path, headers=dict(headers), timeout=timeout) as answer,
+            self._http.stream(
+                "GET", path, params=_params(query), headers=dict(headers), timeout=timeout
+            ) as answer,
         ):
             if not answer.is_success:
                 answer.read()

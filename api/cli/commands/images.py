@@ -26,7 +26,9 @@ from api.cli.options import (
 from api.cli.output import beginning, print_json, print_table, print_thing, size, when
 from api.cli.search_options import Wanted, image_filters, image_search_options, query_of
 from kernel.protocol.enums import ControlType
+from kernel.protocol.errors import ImageNotFound
 from kernel.protocol.type_info import analyzed
+from kernel.protocol.values import MAX_DELETED
 
 if TYPE_CHECKING:
     from api.cli.client.rest import Rest
@@ -41,6 +43,12 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     missing_files: tuple[str, ...]
     dry_run: bool
     has_more: bool = False
+
+
+class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server says of images that were to be deleted."""
+
+    not_found: tuple[str, ...]
 
 
 class PartChoice(click.Choice[str]):
@@ -113,10 +121,10 @@ def show(invocation: Invocation, image: str, as_json: bool) -> None:
 )
 @click.option(
     "--what",
-    type=PartChoice(["image", "reference", "mask", "pose", "map"]),
+    type=PartChoice(["image", "thumbnail", "reference", "mask", "pose", "map"]),
     default="image",
     show_default=True,
-    help="File to download: the image, one of the input images of its job, or the control map.",
+    help="File to download: the image, a small copy, one of the input images of its job, or the control map.",
 )
 @click.option(
     "--type",
@@ -186,21 +194,58 @@ def edit(
             click.echo(f"edited {one}")
 
 
-@images.command()
-@click.argument("image")
+@images.command("zip")
+@click.argument("image", nargs=-1)
+@image_filters
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("images.zip"),
+    show_default=True,
+    help="Output file.",
+)
 @click.pass_obj
-def delete(invocation: Invocation, image: str) -> None:
-    """Delete the file of IMAGE (an id). Its details stay available.
+def zip_(invocation: Invocation, /, image: tuple[str, ...], out: Path, **wanted: Wanted) -> None:
+    """Download each IMAGE (an id), or all images that the options select, as one zip: at most 500.
+
+    Each counts as a download. Those that are gone are listed in missing.txt in the zip.
+
+    \b
+    Examples:
+      spoon images zip --tag best --since 7d --out best.zip
+      spoon images zip 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e12
+    """
+    from api.cli.client.downloads import save_stream
+
+    with invocation.rest() as rest:
+        query = {**query_of(rest, wanted), "image_ids": ",".join(image) or None}
+        save_stream(rest, "/v1/images/zip", query, out)
+    click.echo(f"saved {out}", err=True)
+
+
+@images.command()
+@click.argument("image", nargs=-1, required=True)
+@click.pass_obj
+def delete(invocation: Invocation, image: tuple[str, ...]) -> None:
+    """Delete the file of each IMAGE (an id). Its details stay available.
 
     \b
     Example:
-      spoon images delete 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+      spoon images delete 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e12
     """
-    from api.cli.client.rest import quoted
+    from api.cli.client.rest import read
 
+    missing: list[str] = []
     with invocation.rest() as rest:
-        rest.delete(f"/v1/images/{quoted(image)}")
-    click.echo(f"deleted {image}")
+        for first in range(0, len(image), MAX_DELETED):
+            named = image[first : first + MAX_DELETED]
+            found = read(rest.post("/v1/images/delete", {"image_ids": named}), Deleted)
+            missing += found.not_found
+            for one in named:
+                if one not in found.not_found:
+                    click.echo(f"deleted {one}")
+    if missing:
+        raise ImageNotFound(f"no image has the id {', '.join(missing)}")
 
 
 @images.command()

@@ -51,7 +51,7 @@ class NoSuchPath(NotFound):
 
 
 class NoThumbnail(NotFound):
-    """There is no image beside the model's file that can be shown."""
+    """There is no file that can be shown as a thumbnail."""
 
     code = "no_thumbnail"
 

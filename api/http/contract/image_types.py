@@ -6,9 +6,9 @@ import msgspec
 from msgspec import field
 from msgspec.structs import asdict
 
-from api.http.contract.constraints import check_line, check_text
+from api.http.contract.constraints import Limit, check_line, check_text
 from api.http.contract.responses import moment, moment_or_none
-from api.http.contract.search_query import SearchQuery, search_of
+from api.http.contract.search_query import SearchFilters, search_of
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import ControlType, GoneReason, InputKind
 from kernel.protocol.ids import EngineId, ImageId, JobId
@@ -17,16 +17,25 @@ from kernel.protocol.specs import JobSpec
 from kernel.protocol.values import Note, Tag, Tags
 from kernel.views.images import ImageFilter
 from kernel.views.names import Names, Referring
+from kernel.views.page import Order
 from kernel.views.rows import ImageRow
 
 
-class ImageListQuery(SearchQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Filters of the list, and its page."""
+class ImageFilters(SearchFilters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Filters of images."""
 
     job_id: str | None = None
     gone: bool | None = None
     tag: Tag | None = None
     favorite: bool | None = None
+
+
+class ImageListQuery(ImageFilters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Filters of the list, and its page."""
+
+    limit: Limit = 50
+    after: str | None = None
+    order: Order = Order.NEWEST
 
 
 class ImageEdit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,7 +110,7 @@ class ImagePage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def filter_of(query: ImageListQuery, now_ms: int) -> ImageFilter:
+def filter_of(query: ImageFilters, now_ms: int) -> ImageFilter:
     """The filter of a checked query."""
     return ImageFilter(
         job_id=None if query.job_id is None else JobId(query.job_id),

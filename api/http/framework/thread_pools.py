@@ -15,12 +15,14 @@ from conf.settings import Server
 
 LIVE_PATH: Final = "/v1/health/live"
 PROBE_PATHS: Final = frozenset({"/v1/health/ready", "/v1/devices", "/sdapi/v1/memory", "/metrics"})
-ASKING_READS: Final = ("/download", "/content", "/callbacks/secret")
+ASKING_READS: Final = ("/download", "/content", "/callbacks/secret", "/images/zip")
+THUMBNAIL: Final = "/thumbnail"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 QUICK_THREADS: Final = 2
 PROBE_THREADS: Final = 4
 UPLOAD_THREADS: Final = 4
 PARKED_THREADS: Final = 1
+THUMBNAIL_THREADS: Final = 2
 HEAVY_THREADS: Final = 8
 HEAVY_BYTES: Final = 1 << 20
 READ_SHARE: Final = 4
@@ -41,6 +43,8 @@ class Pool(Enum):
     """Waits for the database."""
     ASK = auto()
     """Waits for the Manager."""
+    THUMBNAIL = auto()
+    """Waits for the disk, and maybe makes a small image: no more of them at once than there are threads."""
     HEAVY = auto()
     """Waits for the Manager, after a large body has been checked."""
     UPLOAD = auto()
@@ -61,6 +65,8 @@ def pool_of(method: str, path: str, body_bytes: int) -> Pool:
         return Pool.QUICK
     if plain in PROBE_PATHS:
         return Pool.PROBE
+    if method in READING and plain.endswith(THUMBNAIL):
+        return Pool.THUMBNAIL
     if method in READING:
         return Pool.ASK if plain.endswith(ASKING_READS) else Pool.READ
     if plain == UPLOAD_PATH:
@@ -75,6 +81,7 @@ def shares_of(server: Server) -> Mapping[Pool, int]:
         Pool.PROBE: PROBE_THREADS,
         Pool.READ: max(2, server.threads // READ_SHARE),
         Pool.ASK: server.threads,
+        Pool.THUMBNAIL: THUMBNAIL_THREADS,
         Pool.HEAVY: HEAVY_THREADS,
         Pool.UPLOAD: UPLOAD_THREADS,
         Pool.PARKED: PARKED_THREADS,

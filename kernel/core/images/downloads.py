@@ -126,12 +126,14 @@ def edit(world: World, ask: client.EditImage, facts: Facts) -> client.SingleRepl
 
 
 def delete_all(world: World, ask: client.DeleteImages, facts: Facts) -> client.SingleReply:
-    """Delete those of the images that are still there."""
+    """Delete those of the images that are still there, and those that are lost: see `delete`."""
     named = frozenset(ask.image_ids)
-    present = [row for row in facts.images if row.image_id in named and row.gone_reason is None]
-    for row in present:
+    found = [row for row in facts.images if row.image_id in named]
+    deleted = [row for row in found if row.gone_reason in (None, GoneReason.LOST)]
+    for row in deleted:
         transitions.end_image(world, row.image_id, GoneReason.DELETED)
-    return client.ImagesPruned(images=len(present), size_bytes=sum(row.size_bytes for row in present))
+    size_bytes = sum(row.size_bytes for row in deleted if row.gone_reason is None)
+    return client.ImagesPruned(images=len(deleted), size_bytes=size_bytes)
 
 
 def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.SingleReply:

@@ -4,6 +4,11 @@ FROM image
 JOIN job ON job.job_id = image.job_id
 WHERE image.image_id = :image_id;
 
+-- images_named: images by their ids
+SELECT image.*, job.spec, job.key_id FROM json_each(:ids) AS wanted
+CROSS JOIN image ON image.image_id = wanted.value
+CROSS JOIN job ON job.job_id = image.job_id;
+
 -- images: a page of images with their recipes, newest first: along the primary key
 SELECT image.*, job.spec, job.key_id
 FROM image
@@ -91,3 +96,31 @@ LIMIT :limit;
 -- images_of_jobs: the ids of the images that some jobs have: along the index image_by_job
 SELECT image.image_id AS id FROM json_each(:job_ids) AS wanted
 CROSS JOIN image ON image.job_id = wanted.value;
+
+-- image_pages: the last image of each full page of a list: along the primary key, of which every image is looked at
+WITH RECURSIVE mark (id) AS (
+    SELECT (SELECT image_id FROM image
+            WHERE (:engine_id IS NULL OR engine_id = :engine_id)
+              AND (:is_gone IS NULL OR :is_gone = (gone_reason IS NOT NULL OR coalesce(expires_at_ms <= :now_ms, FALSE)))
+            ORDER BY image_id DESC LIMIT 1 OFFSET :limit - 1)
+    UNION ALL
+    SELECT (SELECT image_id FROM image
+            WHERE image_id < mark.id AND (:engine_id IS NULL OR engine_id = :engine_id)
+              AND (:is_gone IS NULL OR :is_gone = (gone_reason IS NOT NULL OR coalesce(expires_at_ms <= :now_ms, FALSE)))
+            ORDER BY image_id DESC LIMIT 1 OFFSET :limit - 1)
+    FROM mark WHERE id IS NOT NULL
+)
+SELECT id FROM mark WHERE id IS NOT NULL;
+
+-- image_pages_kept: the same of the images that are there: along the index image_kept
+WITH RECURSIVE mark (id) AS (
+    SELECT (SELECT image_id FROM image
+            WHERE gone_reason IS NULL AND coalesce(expires_at_ms > :now_ms, TRUE)
+            ORDER BY image_id DESC LIMIT 1 OFFSET :limit - 1)
+    UNION ALL
+    SELECT (SELECT image_id FROM image
+            WHERE gone_reason IS NULL AND image_id < mark.id AND coalesce(expires_at_ms > :now_ms, TRUE)
+            ORDER BY image_id DESC LIMIT 1 OFFSET :limit - 1)
+    FROM mark WHERE id IS NOT NULL
+)
+SELECT id FROM mark WHERE id IS NOT NULL;

@@ -55,6 +55,46 @@ WHERE image.gone_reason IS NULL AND image.expires_at_ms <= :now_ms
 ORDER BY place DESC
 LIMIT :limit;
 
+-- image_pages_found: the last image of each full page of what a search finds, by its place: the index alone knows
+-- it, unless a date is asked for; of images whose time is over but which are not ended yet there are never many
+SELECT place AS id FROM (
+    SELECT found.rowid AS place, row_number() OVER (ORDER BY found.rowid DESC) AS number
+    FROM image_search AS found
+    WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
+      AND (:is_gone IS NULL OR found.rowid NOT IN (
+          SELECT job.seq * 16384 + image.position
+          FROM image INDEXED BY image_to_expire CROSS JOIN job ON job.job_id = image.job_id
+          WHERE image.gone_reason IS NULL AND image.expires_at_ms <= :now_ms
+      ))
+      AND (NOT :is_dated OR EXISTS (
+          SELECT 1 FROM image
+          WHERE image.image_id = found.image_id
+            AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
+      ))
+) WHERE number % :limit = 0;
+
+-- image_pages_found_gone: the same of those that are gone, and of those whose time is over: see images_gone
+SELECT place AS id FROM (
+    SELECT place, row_number() OVER (ORDER BY place DESC) AS number
+    FROM (
+        SELECT found.rowid AS place, found.image_id
+        FROM image_search AS found
+        WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
+        UNION ALL
+        SELECT found.rowid AS place, image.image_id
+        FROM image INDEXED BY image_to_expire
+        CROSS JOIN job ON job.job_id = image.job_id
+        CROSS JOIN image_search AS found ON found.rowid = job.seq * 16384 + image.position
+        WHERE image.gone_reason IS NULL AND image.expires_at_ms <= :now_ms
+          AND found.image_search MATCH :match_kept AND found.rowid BETWEEN :low AND :high
+    ) AS alone
+    WHERE NOT :is_dated OR EXISTS (
+        SELECT 1 FROM image
+        WHERE image.image_id = alone.image_id
+          AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
+    )
+) WHERE number % :limit = 0;
+
 -- engines_meant: the engines with an id or a name, also deleted ones whose images were kept; there are few engines
 SELECT engine_id AS id FROM engine WHERE :engine IN (engine_id, name)
 UNION ALL

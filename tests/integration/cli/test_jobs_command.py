@@ -353,7 +353,7 @@ def test_pictures_are_listed_shown_and_deleted(spoon: Spoon, fox: FakeApi) -> No
     gone = image | {"gone": {"reason": "expired", "at": "2026-01-31T12:00:05Z"}}
     fox.on("GET", "/v1/images", Answer(body={"items": [image, gone], "next": None}))
     fox.on("GET", "/v1/images/i1", Answer(body=image))
-    fox.on("DELETE", "/v1/images/i1", Answer(204))
+    fox.on("POST", "/v1/images/delete", Answer(body={"not_found": ["i2"]}))
     lines = spoon("images", "list").out.splitlines()
     assert lines[1].split() == ["i1", "e9", "128x64", "1.0", "kB", "7", "0", "-", "a", "fox"]
     assert "gone: expired" in lines[2]
@@ -367,7 +367,21 @@ def test_pictures_are_listed_shown_and_deleted(spoon: Spoon, fox: FakeApi) -> No
     }
     assert fox.sent("GET", "/v1/images")[1].query == sought
     assert json.loads(spoon("images", "show", "i1", "--json").out) == image
-    assert spoon("images", "delete", "i1").out == "deleted i1\n"
+    deleted = spoon("images", "delete", "i1", "i2")
+    assert (deleted.out, deleted.code) == ("deleted i1\n", 3), deleted
+    assert fox.sent("POST", "/v1/images/delete")[0].body == {"image_ids": ["i1", "i2"]}
+
+
+def test_pictures_are_saved_as_one_zip(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fox.on("GET", "/v1/images/zip", Answer(body={"a": "zip"}))
+    saved = spoon("images", "zip", "i1", "i2", "--out", "fox.zip")
+    assert fox.sent("GET", "/v1/images/zip")[0].query == {"image_ids": "i1,i2"}
+    assert json.loads(Path("fox.zip").read_bytes()) == {"a": "zip"}
+    assert spoon("images", "zip", "--tag", "best", "--out", "fox.zip").code != 0, "it is not overwritten"
+    assert "saved fox.zip" in saved.err
 
 
 def test_pictures_that_a_deleted_engine_left_are_listed_by_its_name(spoon: Spoon, fox: FakeApi) -> None:

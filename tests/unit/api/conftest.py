@@ -5,7 +5,7 @@ import pytest
 
 from api.http.app import make_app
 from api.hub import Hub
-from conf.settings import Blobs, Bus, Database, Images, Models, Server, Settings
+from conf.settings import Blobs, Bus, Database, Images, Models, Server, Settings, Thumbnails
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus
 from tests.unit.api.stage import NOW_MS, Stage
@@ -22,6 +22,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         database=Database(folder=tmp_path),
         images=Images(folder=images, min_free_bytes=0),
         blobs=Blobs(folder=tmp_path / "blobs"),
+        thumbnails=Thumbnails(folder=tmp_path / "thumbnails"),
         bus=Bus(folder=tmp_path / "bus"),
         server=Server(max_streams=1, allowed_hosts=("studio",)),
         models=Models(folder=tmp_path / "models", folders=(tmp_path / "own",), max_size_bytes=100_000),

@@ -143,6 +143,7 @@ OF_IMAGES: Final = [
     ("GET", "/v1/images/{}", None),
     ("GET", "/v1/images/{}/download", None),
     ("HEAD", "/v1/images/{}/download", None),
+    ("GET", "/v1/images/{}/thumbnail", None),
     ("GET", "/v1/images/{}/reference", None),
     ("GET", "/v1/images/{}/mask", None),
     ("GET", "/v1/images/{}/pose", None),

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from conf.installation import FOLDER_KEYS, SYSTEM_DATA, Installation, Layout, locate, of_file, user_file
+from conf.installation import (
+    FOLDER_KEYS,
+    SYSTEM_CACHE,
+    SYSTEM_DATA,
+    Installation,
+    Layout,
+    locate,
+    of_file,
+    user_file,
+)
 from conf.keys import all_keys
 from conf.load import explain, settings_of
 from kernel.protocol.errors import BadConfiguration
@@ -53,6 +62,7 @@ def test_without_a_file_the_folders_are_the_users_wherever_the_command_is_run(
         "models.folder": data / "models",
         "bus.folder": state / "bus",
         "logs.folder": state / "logs",
+        "thumbnails.folder": home / ".cache/automatic-spoon/thumbnails",
     }
 
 
@@ -102,7 +112,9 @@ def test_the_systems_file_has_the_systems_folders(home: Path, system_file: Path)
     written(system_file)
     installation = locate(None, {}, system_file)
     assert installation == of_file(system_file, system_file)
-    assert {Path(str(one)).parent for one in folders_of(installation).values()} == {SYSTEM_DATA}
+    folders = folders_of(installation)
+    assert Path(str(folders.pop("thumbnails.folder"))).parent == SYSTEM_CACHE
+    assert {Path(str(one)).parent for one in folders.values()} == {SYSTEM_DATA}
 
 
 def test_a_file_anywhere_else_has_its_folders_beside_it(

@@ -1,6 +1,7 @@
 """Images: handed out as often as is allowed, and gone when they are due."""
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.core import due
 from kernel.core.actions import EditImage, ForgetOld, SweepDisk
@@ -205,4 +206,8 @@ def test_of_several_images_those_that_are_there_are_deleted():
     for count in (1, 0):
         reply = story.ask(ask)
         assert (reply.images, reply.size_bytes) == (count, count * image().size_bytes)
+    assert story.database.images["image"].gone_reason is GoneReason.DELETED
+    story.database.images["image"] = replace(image(), gone_reason=GoneReason.LOST)
+    reply = story.ask(ask)
+    assert (reply.images, reply.size_bytes) == (1, 0), "it has no file, and none that comes back revives it"
     assert story.database.images["image"].gone_reason is GoneReason.DELETED
