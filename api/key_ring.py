@@ -32,7 +32,7 @@ class KeyRing:
 
     def __init__(self, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> None:
         self._reader = reader
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._lock = threading.Lock()
         self._latest: object = object()
         """Stands for the last change that was heard of."""
@@ -74,7 +74,7 @@ class KeyRing:
         return self._valid(row)
 
     def _valid(self, row: KeyRow) -> KeyRow:
-        match key_state(row.expires_at_ms, row.revoked_at_ms, self._now_ms()):
+        match key_state(row.expires_at_ms, row.revoked_at_ms, self.now_ms()):
             case KeyState.EXPIRED:
                 raise KeyExpired
             case KeyState.REVOKED:

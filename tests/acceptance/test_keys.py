@@ -114,6 +114,18 @@ def test_a_revoked_key_and_its_streams_end_at_once(shared: Shared) -> None:
             assert time.monotonic() - at_s < AT_ONCE_S
 
 
+def test_the_streams_of_a_key_end_when_it_expires(shared: Shared) -> None:
+    """With nothing to send: it is not the next event that ends them."""
+    with shared.client("root") as root:
+        made = root.post("/v1/keys", json={"name": "ada", "role": "viewer", "expire_after": "3s"}).json()
+    shared.keys["ada"] = made["key"]
+    with shared.client("ada") as client, client.stream("GET", "/v1/events") as stream:
+        assert stream.status_code == 200
+        for _ in stream.iter_lines():  # until the server ends it
+            assert shared.get("/v1/session", "root").status_code == 200
+        assert client.get("/v1/jobs").json()["code"] == "key_expired"
+
+
 def test_a_key_that_was_revoked_over_http_is_refused_by_the_very_next_request(shared: Shared) -> None:
     for number in range(20):
         with shared.client("root") as root:

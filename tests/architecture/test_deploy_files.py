@@ -15,10 +15,13 @@ import yaml
 
 from api.cli.main import spoon
 from api.http.contract.constraints import MAX_WAIT_S
+from api.http.route_roles import ROLES
 from conf.load import load
 from conf.settings import Settings
 from conf.units import parse_duration_s
 from kernel.main import EXIT_CONFIGURATION, EXIT_DATABASE, EXIT_TAKEN
+from kernel.protocol.api_keys import key_id_in
+from kernel.protocol.enums import Role
 from tests.architecture.source_files import ROOT
 
 CONTAINER: Final = ROOT / "examples/deploy/container"
@@ -250,8 +253,22 @@ def test_prometheus_calls_the_server_by_a_name_that_it_accepts() -> None:
     assert job.get("metrics_path", "/metrics") == "/metrics"
 
 
-def test_promtool_accepts_the_configuration() -> None:
-    code, output = ran(tool("promtool"), "check", "config", CONTAINER / "prometheus.yml")
+def test_prometheus_shows_a_key_that_may_read_metrics_and_at_first_none() -> None:
+    (job,) = loaded("prometheus.yml")["scrape_configs"]
+    (secret,) = composed()["prometheus"]["secrets"]
+    assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
+    variable, _, default = loaded("compose.yaml")["secrets"][secret]["file"].strip("${}").partition(":-")
+    assert key_id_in((CONTAINER / default).read_text(encoding="utf-8").strip()) is None
+    assert f"{variable}=" in section("Container")
+    assert ROLES["get_metrics"] is Role.VIEWER
+
+
+def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
+    """With the paths of this machine in place of those in the container: it looks for the files."""
+    file, text = tmp_path / "prometheus.yml", (CONTAINER / "prometheus.yml").read_text(encoding="utf-8")
+    text = text.replace("/run/secrets/metrics_key", str(CONTAINER / "no-key"))
+    file.write_text(text.replace("../monitoring", str(CONTAINER.parent / "monitoring")), encoding="utf-8")
+    code, output = ran(tool("promtool"), "check", "config", file)
     assert code == 0, output
 
 
@@ -397,7 +414,7 @@ def test_the_page_installs_every_file_of_the_service_where_it_says_it_belongs() 
         assert text.startswith(f"# {place}: ") or Path(place) == Path("/etc/systemd/system", UNIT.name)
 
 
-@pytest.mark.parametrize(("title", "number"), [("systemd", 1), ("Container", 6)])
+@pytest.mark.parametrize(("title", "number"), [("systemd", 1), ("Container", 7)])
 def test_the_commands_of_the_page_are_commands_of_spoon(title: str, number: int) -> None:
     calls = r"(?:exec (?:-T )?server spoon|run --rm server|bin/spoon --config \S+) (\w+) ?(\w*)"
     typed = re.findall(calls, section(title))

@@ -1,6 +1,8 @@
 """The caller of a request: with which API key, and what its role allows."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import falcon
@@ -21,11 +23,22 @@ class Caller:
 
     role: Role
     key: KeyRow | None = None
+    now_ms: Callable[[], int] = field(default=lambda: 0, compare=False, repr=False)
+    """Milliseconds since 1970 UTC; with a key that expires."""
 
     @property
     def key_id(self) -> KeyId | None:
         """The key to which what the caller makes belongs."""
         return None if self.key is None else self.key.key_id
+
+    @property
+    def expires_at_ms(self) -> int | None:
+        """When the caller's key expires, in ms since 1970 UTC; None: never."""
+        return None if self.key is None else self.key.expires_at_ms
+
+    def left_s(self) -> float:
+        """For how many seconds the caller's key is valid."""
+        return inf if self.expires_at_ms is None else (self.expires_at_ms - self.now_ms()) / 1_000
 
     @property
     def has_rate(self) -> bool:

@@ -42,7 +42,7 @@ class Access:
             row = self.keys.recognized(found.key)
         else:
             row = self.sessions.key_of(found.session or "", self.keys)
-        return Caller(row.role, row)
+        return Caller(row.role, row, self.keys.now_ms)
 
     def admit(self, req: falcon.Request, least: Role) -> None:
         """Let a request through, with its Caller in its environment.

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from math import inf
 from typing import Final
 
 import falcon
@@ -92,16 +93,18 @@ class Stream:
         leave: Callable[[], None],
         *,
         pool: Pool = Pool.PARKED,
+        left_s: Callable[[], float] = lambda: inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`subscribe` gets what to call when there is something to read; `leave` gives the place back.
 
-        `pool`: for frames that ask the Manager another one than this.
+        `pool`: for frames that ask the Manager another one than this. `left_s`: for how long the key of the
+        reader is valid; then the stream ends.
         """
         self.pool = pool
         self.bell = Bell()
-        self.until_s = clock() + KEEP_ALIVE_S
-        self._clock = clock
+        self._clock, self._left_s = clock, left_s
+        self.until_s = self._next_look_s()
         self._ear = subscribe(self.bell.ring)
         self._frames = frames(self._ear)
         self._leave = leave
@@ -133,12 +136,19 @@ class Stream:
         if is_silent and self._clock() >= self.until_s:
             data = KEEP_ALIVE
         if data:
-            self.until_s = self._clock() + KEEP_ALIVE_S
+            self.until_s = self._next_look_s()
         return Part(data, self._is_over)
+
+    def _next_look_s(self) -> float:
+        """When to look again even if nothing happens: as soon as the key of the reader expires."""
+        return self._clock() + max(0.0, min(KEEP_ALIVE_S, self._left_s()))
 
     def _together(self) -> Iterator[bytes]:
         """Frames up to the next pause, or until they are long enough."""
         size_bytes = 0
+        if self._left_s() <= 0:  # clients come back, and are told why
+            self._is_over = True
+            return
         try:
             for frame in self._frames:
                 if frame == PAUSE:

@@ -137,6 +137,7 @@ class Events:
             lambda ear: self._frames(seen, known, ear, caller),
             lambda ring: self._hub.subscribe(None, ring, subscriber=caller),
             leave,
+            left_s=caller.left_s,
         )
 
     def _frames(

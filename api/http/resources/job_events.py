@@ -126,6 +126,7 @@ class JobEvents:
             lambda ear: self._frames(row.job_id, seen, ear),
             lambda ring: self._hub.subscribe(ids, ring, sees_previews=True, subscriber=caller),
             leave,
+            left_s=caller.left_s,
         )
 
     def _frames(self, job_id: JobId, seen: EventSeq | None, ear: Subscription) -> sse.Frames:

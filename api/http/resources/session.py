@@ -41,8 +41,7 @@ class SessionResource:
 
     def show(self, req: falcon.Request, resp: falcon.Response) -> None:
         caller = caller_of(req)
-        expires_at_ms = None if caller.key is None else caller.key.expires_at_ms
-        send(resp, 200, _shown(caller, moment_or_none(expires_at_ms)))
+        send(resp, 200, _shown(caller, moment_or_none(caller.expires_at_ms)))
 
     def sign_in(self, req: falcon.Request, resp: falcon.Response) -> None:
         row = self._access.keys.recognized(self._body.read(req).key)

@@ -8,10 +8,13 @@ import falcon.testing
 import msgspec
 import pytest
 
+from api.http.compat.image_files import ImageFiles
+from api.http.compat.openai.image_stream import ImageStreams
 from api.http.contract.caller import ANYBODY, CALLER, Caller
 from api.http.contract.errors import TooManyStreams
 from api.http.framework.concurrency_limit import ConcurrencyLimit
-from api.http.framework.sse import RETRY, Stream
+from api.http.framework.deferral import Part
+from api.http.framework.sse import PAUSE, RETRY, Stream
 from api.http.resources.events import EVENTS, Events
 from api.http.resources.job_events import JOB_EVENTS, JobEvents
 from api.session import Preview
@@ -340,6 +343,71 @@ def test_a_stream_ends_when_its_key_changes_or_may_have_and_not_with_another(
     frames = [*opened.rest()]
     assert any("progress" in frame[0] for frame in frames), "what came before is told"
     opened.stream.drop()
+
+
+class Clock:
+    """Wall and monotonic clock, in milliseconds; they are set together."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def now_s(self) -> float:
+        return self.ms / 1_000
+
+
+def test_a_stream_ends_as_soon_as_the_key_of_its_reader_expires(stage: Stage) -> None:
+    clock, row = Clock(), key_row(KeyId("key"))
+    reader = Caller(Role.USER, msgspec.structs.replace(row, expires_at_ms=8_500), clock.now_ms)
+    left: list[bool] = []
+
+    def frames(ear: object) -> Iterator[bytes]:
+        while True:
+            yield b"x"
+            yield PAUSE
+
+    stream = Stream(
+        frames,  # type: ignore[arg-type]  # a generator
+        lambda ring: stage.hub.subscribe(None, ring, subscriber=reader),
+        lambda: left.append(True),
+        left_s=reader.left_s,
+        clock=clock.now_s,
+    )
+    assert stream.until_s == 6.0
+    clock.ms = 6_000
+    assert (stream.take(), stream.until_s) == (Part(b"x", False), 8.5)
+    clock.ms = 8_499
+    assert stream.take() == Part(b"x", False)
+    clock.ms = 8_500
+    assert stream.take() == Part(b"", True)
+    stream.drop()
+    assert left == [True]
+
+
+def test_each_kind_of_stream_knows_when_its_key_expires(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="processing")
+    clock, req = Clock(), falcon.testing.create_req()
+    row = msgspec.structs.replace(key_row(KeyId("key")), expires_at_ms=2_000)
+    req.env[CALLER] = Caller(Role.ADMIN, row, clock.now_ms)
+    for number, opened in enumerate(
+        (
+            JobEvents(stage.reader, stage.hub, ConcurrencyLimit(1)).open(req, row_of(stage), None),
+            Events(stage.reader, stage.hub, ConcurrencyLimit(1)).open(req, None),
+            ImageStreams(
+                stage.reader,
+                stage.hub,
+                ConcurrencyLimit(1),
+                ImageFiles(stage.bus, stage.settings.images.folder),
+            ).open(req, row_of(stage), "image_generation", 0, ()),
+        )
+    ):
+        clock.ms = 1_000
+        assert not opened.take().is_last, number
+        clock.ms = 2_000
+        assert opened.take().is_last, number
+        opened.drop()
 
 
 def key_row(key_id: KeyId) -> KeyRow:

@@ -67,6 +67,7 @@ class ImageStreams:
                 ids, ring, sees_progress=False, sees_previews=sees_previews, subscriber=caller
             ),
             leave,
+            left_s=caller.left_s,
             pool=Pool.ASK,  # it claims downloads
         )
 
