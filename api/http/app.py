@@ -55,6 +55,7 @@ from api.http.resources.keys import Keys
 from api.http.resources.model_folders import ModelFolders
 from api.http.resources.models import Models
 from api.http.resources.presets import Presets
+from api.http.resources.prompts import Prompts
 from api.http.resources.pruning import Pruning
 from api.http.resources.queue import Queue
 from api.http.resources.session import SessionResource
@@ -117,10 +118,9 @@ def _resources(
     server, folder = settings.server, settings.images.folder
     slots, streams = ConcurrencyLimit(waits_of(server)), _streams(server)
     waits = ConcurrencyLimit(min(server.max_waits, server.max_connections // 2), has_threads=False)
-    waiting = Waiting(hub, waits, slots)
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
-    origins = Origins(reader, settings.blobs.folder, now_ms)
-    sending = JobSending(bus, reader, JobReader(server, slots, bodies, origins), access)
+    jobs = JobReader(server, slots, bodies, Origins(reader, settings.blobs.folder, now_ms))
+    sending, waiting = JobSending(bus, reader, jobs, access), Waiting(hub, waits, slots)
     download, files = Download(bus, reader, folder, now_ms), ImageFiles(bus, folder)
     links, end = SignedLinks(settings.bus_folder / LINKS_KEY), JobEnd(reader, waiting)
     answering = Answering(reader, end, ImageStreams(reader, hub, streams, files), files, links, now_ms)
@@ -145,6 +145,7 @@ def _resources(
         page=WebPage(),
         webhooks=Webhooks(bus, reader),
         presets=Presets(bus, reader, server),
+        prompts=Prompts(reader, settings),
         keys=Keys(bus, reader, now_ms),
         session=SessionResource(access),
         gallery=_gallery(settings, bus, reader, hub, now_ms),

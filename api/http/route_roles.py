@@ -51,6 +51,7 @@ OF_VIEWERS: Final = (
     "stream_events",
     "list_presets",
     "get_preset",
+    "count_tokens",
     "get_metrics",
 )
 OF_USERS: Final = (

@@ -18,6 +18,7 @@ from api.http.contract import job_types as job
 from api.http.contract import key_types as key
 from api.http.contract import model_types as model
 from api.http.contract import preset_types as preset
+from api.http.contract import prompt_types as prompt
 from api.http.contract import webhook_types as hook
 from api.http.contract.constraints import WaitQuery
 from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
@@ -39,6 +40,7 @@ from api.http.resources.jobs import Jobs
 from api.http.resources.keys import Keys
 from api.http.resources.models import Models
 from api.http.resources.presets import Presets
+from api.http.resources.prompts import Prompts
 from api.http.resources.pruning import Pruned, PruneInput, Pruning
 from api.http.resources.queue import Queue, QueueState
 from api.http.resources.web_page import WebPage
@@ -90,6 +92,7 @@ class Resources:
     webhooks: Webhooks
     presets: Presets
     gallery: Gallery
+    prompts: Prompts
     openai: OpenAi
     a1111: A1111
     keys: Keys
@@ -258,6 +261,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
               r.webhooks.redeliver, "Send something to a webhook again", {202: hook.Delivery}, None, None,
               (*NO_WEBHOOK, e.DeliveryNotFound, e.IllegalMove, e.KeyReused), KEYED),
 
+        Route("count_tokens", "POST", "/v1/prompts/tokens", r.prompts.count, "Count the tokens of prompts",
+              {200: prompt.TokenCounts}, prompt.TokensInput, None, (*NO_ENGINE, *NO_MODEL)),
         Route("list_presets", "GET", "/v1/presets", r.presets.list, "List presets",
               {200: preset.PresetPage}, query=preset.PresetPageQuery),
         Route("get_preset", "GET", one_preset, r.presets.show, "Show a preset",

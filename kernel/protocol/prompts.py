@@ -66,6 +66,22 @@ def without_lora_tags(prompt: str) -> str:
     return _LORA_TAG.sub("", prompt).strip() if _LORA_TAG.search(prompt) else prompt
 
 
+def places_without_lora_tags(prompt: str) -> tuple[int, ...]:
+    """The place in the prompt of each character that `without_lora_tags` leaves."""
+    places: list[int] = []
+    begin = 0
+    for found in _LORA_TAG.finditer(prompt):
+        places += range(begin, found.start())
+        begin = found.end()
+    if not begin:
+        return tuple(range(len(prompt)))
+    places += range(begin, len(prompt))
+    kept = [place for place in places if not prompt[place].isspace()]
+    if not kept:
+        return ()
+    return tuple(place for place in places if kept[0] <= place <= kept[-1])
+
+
 def _weight(parameter: str) -> float:
     name, _, number = parameter.rpartition("=")
     try:

@@ -27,8 +27,8 @@ NOT_INSTALLED: Final = {
     "bench": {"", "worker", "cuda", "cpu", "pose"},
 }
 """The same of folders that are in no wheel."""
-OPTIONAL: Final = {"sd_embed"}
-"""Used if somebody has installed it (docs/prompts.md)."""
+OPTIONAL: Final = {"sd_embed", "tokenizers"}
+"""Used if it is there: if somebody has installed it (docs/prompts.md), or, tokenizers, with transformers."""
 OURS: Final = "automatic-spoon"
 """By this name one set asks for another."""
 OF_ONE_RELEASE: Final = {("torchvision", "torch")}

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine_worker.engine.prompts.a1111 import Fragment, Section, parse
+from kernel.protocol.prompt_syntax.a1111 import Fragment, Section, parse
 
 WEIGHTS = st.integers(-300, 300).map(lambda hundredths: hundredths / 100)
 TEXTS = st.text(min_size=1, max_size=20).filter(lambda text: "BREAK" not in text)

@@ -6,7 +6,6 @@ table nor the tokenizer is changed, so nothing has to be undone.
 Source: R. Gal et al., "An Image is Worth One Word", arXiv:2208.01618; adr/0021.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+
+from kernel.protocol.prompt_syntax.embedding_words import EmbeddingWords
 
 FIRST_ID: Final = 1 << 20
 """CLIP's vocabulary ends at 49,408."""
@@ -34,12 +35,9 @@ class EmbeddingTokens:
     """The embeddings of a job. Their words are case-insensitive in prompts."""
 
     def __init__(self, words: Sequence[EmbeddingToken]) -> None:
-        self._names = [
-            (name, number) for number, word in enumerate(words) for name in word.names if name.strip()
-        ]
-        # The longest name first, so that no name hides a longer one that begins with it.
-        self._names.sort(key=lambda named: -len(named[0]))
-        self._pattern = re.compile("|".join(f"({_pattern(name)})" for name, _ in self._names), re.IGNORECASE)
+        self._words = EmbeddingWords(
+            [(name, number) for number, word in enumerate(words) for name in word.names]
+        )
         self._spans: list[range] = []
         for word in words:
             first = self._spans[-1].stop if self._spans else FIRST_ID
@@ -54,12 +52,8 @@ class EmbeddingTokens:
 
     def split(self, text: str) -> Iterator[str | tuple[int, ...]]:
         """Split a text into plain text and, for each embedding's word, its token ids."""
-        end = 0
-        for found in self._pattern.finditer(text) if self._names else ():
-            yield text[end : found.start()]
-            yield tuple(self._spans[self._names[(found.lastindex or 1) - 1][1]])
-            end = found.end()
-        yield text[end:]
+        for begin, end, number in self._words.split(text):
+            yield text[begin:end] if number is None else tuple(self._spans[number])
 
     def name_of(self, token: int) -> str | None:
         """The word that a token belongs to; None for a token of the vocabulary."""
@@ -103,14 +97,3 @@ class EmbeddingTokens:
                 is_word[..., None], outputs[tokens[is_word].long() - first].to(hidden.dtype)
             )
         return hidden
-
-
-def _pattern(name: str) -> str:
-    """Matches the name where it stands alone, not as a part of a longer word.
-
-    Spaces beside punctuation do not matter, as they do not to CLIP's tokenizer; compel inserts some.
-    """
-    words = (r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]+", word))) for word in name.split())
-    before = r"(?<!\w)" if re.match(r"\s*\w", name) else ""
-    after = r"(?!\w)" if re.search(r"\w\s*$", name) else ""
-    return before + r"\s+".join(words) + after

@@ -7,13 +7,13 @@ from typing import Final, assert_never
 
 from engine_worker.engine.prompts.encoded import Encode, Technique
 from engine_worker.engine.prompts.plain import Plain
-from engine_worker.engine.prompts.prompt_editing import texts_by_call
 from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
 from engine_worker.engine.prompts.syntaxes import foreign_syntax
 from engine_worker.engine.runtime.late_import import late_import
 from engine_worker.engine.runtime.lru_cache import LruCache
 from kernel.protocol.enums import PromptTechnique
 from kernel.protocol.errors import JobRejected
+from kernel.protocol.prompt_syntax.prompt_editing import texts_by_call
 from kernel.protocol.prompts import fault_of_length
 
 MAX_REMEMBERED: Final = 64

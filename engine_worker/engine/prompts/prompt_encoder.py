@@ -24,7 +24,6 @@ from engine_worker.engine.prompts.parsed_prompts import (
     naming,
 )
 from engine_worker.engine.prompts.plain import encode_plain
-from engine_worker.engine.prompts.prompt_editing import MAX_COMPOSED, composed
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
 from engine_worker.engine.prompts.weighted import MOST_WEIGHT
 from engine_worker.engine.runtime.cuda_stream import copy_async
@@ -33,6 +32,7 @@ from engine_worker.formats.resolve_model import find_source
 from kernel.protocol.enums import ModelType, PromptTechnique
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.prompt_syntax.prompt_editing import MAX_COMPOSED, composed
 from kernel.protocol.prompts import lora_tags, without_lora_tags
 from kernel.protocol.schedulers import KINDS
 from kernel.protocol.specs import JobOrder, JobSpec

@@ -9,13 +9,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine_worker.engine.prompts.a1111 import Section, parse, written
 from engine_worker.engine.prompts.encoded import Encode, Encoded, Technique
 from engine_worker.engine.prompts.pipeline_adapters import PipelineAdapter
 from engine_worker.engine.prompts.plain import encode_plain
 from engine_worker.engine.prompts.reader import Readers, check_chunks
 from engine_worker.engine.prompts.weighted import Weighted, check_weights, count_chunks
 from kernel.process.log import line
+from kernel.protocol.prompt_syntax.a1111 import Section, parse, written
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from engine_worker.engine.prompts.a1111 import Section, parse
 from engine_worker.engine.prompts.encoded import Encode, Encoded
 from engine_worker.engine.prompts.reader import (
     CHUNK_TOKENS,
@@ -18,6 +17,7 @@ from engine_worker.engine.prompts.reader import (
     check_chunks,
 )
 from kernel.protocol.errors import JobRejected
+from kernel.protocol.prompt_syntax.a1111 import Section, parse
 
 MOST_WEIGHT: Final = 100.0
 """Larger weights give no images, and in half precision soon infinities."""

@@ -10,11 +10,11 @@ from prompting import alone, encoded_prompts, encoders
 from torch import Tensor
 
 from engine_worker.engine.networks.components import Components, SdText
-from engine_worker.engine.prompts.a1111 import parse
 from engine_worker.engine.prompts.embedding_tokens import EmbeddingTokens
 from engine_worker.engine.prompts.reader import make_readers
 from kernel.protocol.enums import PromptTechnique
 from kernel.protocol.errors import JobRejected
+from kernel.protocol.prompt_syntax.a1111 import parse
 
 pytestmark = pytest.mark.torch
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine_worker.engine.prompts.a1111 import Fragment, parse, written
+from kernel.protocol.prompt_syntax.a1111 import Fragment, parse, written
 
 UP = 1.1
 DOWN = 1 / 1.1

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine_worker.engine.prompts.prompt_editing import MAX_TEXTS, composed, texts_by_call
 from kernel.protocol.errors import JobRejected
+from kernel.protocol.prompt_syntax.prompt_editing import MAX_TEXTS, composed, texts_by_call
 
 
 @pytest.mark.parametrize(

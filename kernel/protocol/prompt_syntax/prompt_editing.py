@@ -50,8 +50,16 @@ _Parts = tuple["str | _Scheduled | _Alternate", ...]
 
 def composed(prompt: str) -> tuple[tuple[str, float], ...]:
     """The prompts that AND joins, each with its weight. Without AND, a number at the end is text."""
+    return tuple((text, weight) for text, weight, _ in composed_in_place(prompt))
+
+
+def composed_in_place(prompt: str) -> tuple[tuple[str, float, int], ...]:
+    """As `composed`, and where each stands in the prompt."""
+    begins = (0, *(found.end() for found in _AND.finditer(prompt)))
     texts = _AND.split(prompt)
-    return ((prompt, 1.0),) if len(texts) == 1 else tuple(map(_composed, texts))
+    if len(texts) == 1:
+        return ((prompt, 1.0, 0),)
+    return tuple((*_composed(text), begin) for text, begin in zip(texts, begins, strict=True))
 
 
 def _composed(text: str) -> tuple[str, float]:

@@ -10,8 +10,10 @@ Source: https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#at
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final, assert_never
 
 ROUND: Final = "("
@@ -39,6 +41,21 @@ class Fragment:
 
     text: str
     weight: float = 1.0
+    runs: tuple["Run", ...] = field(default=(), compare=False)
+    """Where its text stands in the prompt."""
+
+    def place_of(self, index: int) -> int:
+        """The place in the prompt of a character of `text`."""
+        run = self.runs[bisect_right(self.runs, index, key=lambda one: one.index) - 1]
+        return run.place + index - run.index
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """From `index` on, a fragment's text is that of the prompt from `place` on, up to the next run."""
+
+    index: int
+    place: int
 
 
 Section = tuple[Fragment, ...]
@@ -63,6 +80,12 @@ def _written(fragment: Fragment) -> str:
     return text if fragment.weight == 1.0 else f"({text}:{fragment.weight:.17f})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    text: str
+    place: int
+
+
 @dataclass(slots=True)
 class _Opened:
     """An opening bracket, with the weight that applies if it is never closed."""
@@ -81,18 +104,31 @@ class _Break:
     pass
 
 
+@dataclass(slots=True)
+class _Growing:
+    """A fragment to which more text may be added."""
+
+    weight: float
+    parts: list[_Text] = field(default_factory=list)
+
+    def fragment(self) -> Fragment:
+        lengths = accumulate((len(one.text) for one in self.parts), initial=0)
+        runs = tuple(Run(index, one.place) for index, one in zip(lengths, self.parts, strict=False))
+        return Fragment("".join(one.text for one in self.parts), self.weight, runs)
+
+
 class _Reading:
     """The state while a prompt is parsed."""
 
     def __init__(self) -> None:
-        self.parts: list[str | _Opened | _Closed | _Break] = []
+        self.parts: list[_Text | _Opened | _Closed | _Break] = []
         self._open: dict[str, list[_Opened]] = {ROUND: [], SQUARE: []}
 
     def take(self, symbol: re.Match[str]) -> None:
         """Process the next symbol."""
         bracket = symbol["bracket"]
         if symbol["escaped"]:
-            self.parts.append(symbol["escaped"])
+            self.parts.append(_Text(symbol["escaped"], symbol.start("escaped")))
         elif symbol["weight"] and self._open[ROUND]:
             self._close(ROUND, float(symbol["weight"]))
         elif bracket in (ROUND, SQUARE):
@@ -102,13 +138,14 @@ class _Reading:
         elif bracket and self._open[_OPENING[bracket]]:
             self._close(_OPENING[bracket])
         elif not symbol["lone"]:  # which is dropped, as there
-            self._write(symbol[0])
+            self._write(symbol[0], symbol.start())
 
-    def _write(self, text: str) -> None:
-        for number, part in enumerate(BREAK.split(text)):
-            if number:
-                self.parts.append(_Break())
-            self.parts.append(part)
+    def _write(self, text: str, place: int) -> None:
+        begin = 0
+        for found in BREAK.finditer(text):
+            self.parts += (_Text(text[begin : found.start()], place + begin), _Break())
+            begin = found.end()
+        self.parts.append(_Text(text[begin:], place + begin))
 
     def _close(self, kind: str, weight: float | None = None) -> None:
         opened = self._open[kind].pop()
@@ -117,11 +154,11 @@ class _Reading:
         self.parts.append(_Closed(kind))
 
 
-def _sections(parts: Iterable[str | _Opened | _Closed | _Break]) -> tuple[Section, ...]:
+def _sections(parts: Iterable[_Text | _Opened | _Closed | _Break]) -> tuple[Section, ...]:
     """The fragments with their weights. The two kinds of brackets may overlap, so each has its own
     products."""
     products = {ROUND: [1.0], SQUARE: [1.0]}
-    sections: list[list[Fragment]] = [[]]
+    sections: list[list[_Growing]] = [[]]
     for part in parts:
         match part:
             case _Opened(kind, weight):
@@ -130,19 +167,18 @@ def _sections(parts: Iterable[str | _Opened | _Closed | _Break]) -> tuple[Sectio
                 products[kind].pop()
             case _Break():
                 sections.append([])
-            case str():
-                _add(sections[-1], Fragment(part, products[ROUND][-1] * products[SQUARE][-1]))
+            case _Text():
+                _add(sections[-1], part, products[ROUND][-1] * products[SQUARE][-1])
             case _:
                 assert_never(part)
-    return tuple(tuple(section) for section in sections)
+    return tuple(tuple(one.fragment() for one in section) for section in sections)
 
 
-def _add(section: list[Fragment], fragment: Fragment) -> None:
+def _add(section: list[_Growing], part: _Text, weight: float) -> None:
     """Adjacent fragments of the same weight are joined, because the tokenizer must see words as they were
     written."""
-    if not fragment.text:
+    if not part.text:
         return
-    if section and section[-1].weight == fragment.weight:
-        section[-1] = Fragment(section[-1].text + fragment.text, fragment.weight)
-    else:
-        section.append(fragment)
+    if not section or section[-1].weight != weight:
+        section.append(_Growing(weight))
+    section[-1].parts.append(part)
