@@ -49,7 +49,7 @@ class QueueView extends View {
       h("div", { class: "row apart head" }, h("h1", {}, t("nav.queue")), this.#count, this.#pause),
       ...sections,
     );
-    this.#pause.hidden = !session.isAdmin;
+    this.#pause.hidden = true;
     live.on(["reset"], () => this.#read(null), this.signal);
     live.on(["job"], ({ id }) => this.#read(id), this.signal);
     live.on(["queue"], () => void this.#readQueue().catch(complain), this.signal);
@@ -135,7 +135,7 @@ class QueueView extends View {
     this.#count.textContent = t("queue.count", { waiting: number(waiting), processing: number(processing) });
     this.#isPaused = paused;
     this.#pause.textContent = t(paused ? "queue.resume" : "queue.pause");
-    this.classList.toggle("paused", paused);
+    this.#pause.hidden = !session.isAdmin;
   }
 
   async #turn() {
