@@ -6,12 +6,14 @@ within 10 s), so a revoked key is refused as soon as the push is here, milliseco
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from msgspec import Struct
+
 from api.hub import Hub, Notice, Reread
-from kernel.protocol.api_keys import is_digest_of, key_id_in, key_state
+from kernel.protocol.api_keys import is_digest_of, key_state, public_part, public_part_of
 from kernel.protocol.client import Changed
 from kernel.protocol.enums import ChangeKind, KeyState
 from kernel.protocol.errors import KeyExpired, KeyRevoked, KeyUnknown
@@ -22,6 +24,13 @@ from kernel.views.reader import Reader
 
 _NO_DIGEST: Final = "0" * 64
 """Compared with where there is no such key, so that this takes as long."""
+
+
+class _Keys(Struct, frozen=True):
+    """The keys of one reading, by what they are looked for."""
+
+    by_id: Mapping[KeyId, KeyRow]
+    by_public_part: Mapping[str, KeyRow]
 
 
 class KeyRing:
@@ -37,8 +46,8 @@ class KeyRing:
         self._latest: object = object()
         """Stands for the last change that was heard of."""
         self._read: object = None
-        """The one that `_rows` has; None: they were never read."""
-        self._rows: Mapping[KeyId, KeyRow] = MappingProxyType({})
+        """The one that `_keys` has; None: they were never read."""
+        self._keys = _Keys(MappingProxyType({}), MappingProxyType({}))
         hub.join(self)
 
     def put(self, notice: Notice) -> None:
@@ -54,22 +63,21 @@ class KeyRing:
 
         Raises: DatabaseUnusable.
         """
-        return bool(self._present())
+        return bool(self._present().by_id)
 
     def recognized(self, text: str) -> KeyRow:
         """The key with this text. Only who has the secret is told that it has expired or was revoked.
 
         Raises: KeyUnknown, KeyExpired, KeyRevoked; DatabaseUnusable.
         """
-        key_id = key_id_in(text)
-        row = None if key_id is None else self._present().get(key_id)
+        row = self._present().by_public_part.get(public_part(text))
         if not is_digest_of(_NO_DIGEST if row is None else row.digest, text) or row is None:
             raise KeyUnknown
         return self._valid(row)
 
     def valid(self, key_id: KeyId) -> KeyRow:
         """The key with this id. Raises: KeyUnknown, KeyExpired, KeyRevoked; DatabaseUnusable."""
-        if (row := self._present().get(key_id)) is None:
+        if (row := self._present().by_id.get(key_id)) is None:
             raise KeyUnknown
         return self._valid(row)
 
@@ -82,11 +90,16 @@ class KeyRing:
             case KeyState.ACTIVE:
                 return row
 
-    def _present(self) -> Mapping[KeyId, KeyRow]:
+    def _present(self) -> _Keys:
         if self._read is not self._latest:
             with self._lock:  # until they are read, nobody is answered by the old ones
                 latest = self._latest  # before reading: what changes meanwhile is read again
                 if self._read is not latest:
-                    self._rows = {row.key_id: row for row in all_keys(self._reader)}
+                    self._keys = _keys_of(all_keys(self._reader))
                     self._read = latest
-        return self._rows
+        return self._keys
+
+
+def _keys_of(rows: Iterable[KeyRow]) -> _Keys:
+    by_id = {row.key_id: row for row in rows}
+    return _Keys(by_id, {public_part_of(key_id): row for key_id, row in by_id.items()})

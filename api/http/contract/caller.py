@@ -1,11 +1,11 @@
 """The caller of a request: with which API key, and what its role allows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
 import falcon
+from msgspec import Struct
 
 from kernel.protocol.enums import Role
 from kernel.protocol.errors import KeyNotAllowed
@@ -17,13 +17,12 @@ CALLER: Final = "spoon.caller"
 _RANKS: Final = (Role.VIEWER, Role.USER, Role.ADMIN)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who asks. `key` is None on a server without keys."""
 
     role: Role
     key: KeyRow | None = None
-    now_ms: Callable[[], int] = field(default=lambda: 0, compare=False, repr=False)
+    now_ms: Callable[[], int] = lambda: 0
     """Milliseconds since 1970 UTC; with a key that expires."""
 
     @property

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from kernel.core.state import transitions
 from kernel.core.state.world import World
+from kernel.protocol.api_keys import KeyLimits
 from kernel.protocol.errors import TooManyImages, TooManyPixels, TooManyWaiting, wrong_field
 from kernel.protocol.ids import KeyId
 from kernel.protocol.rows import KeyUseRow
@@ -29,12 +30,19 @@ def check(world: World, key_id: KeyId | None, spec: JobSpec) -> None:
     if key_id is None:
         return
     limits = world.keys[key_id].limits
-    pixels = spec.width_px * spec.height_px
-    if limits.max_pixels is not None and pixels > limits.max_pixels:
+    if limits.max_pixels is not None and spec.width_px * spec.height_px > limits.max_pixels:
         raise wrong_field("width", f"width x height must be at most {limits.max_pixels} with this API key")
-    waiting = world.open_by_key[key_id] - world.running_by_key[key_id]
-    if limits.max_waiting_jobs is not None and waiting >= limits.max_waiting_jobs:
-        raise TooManyWaiting(retry_after_s=WAITING_RETRY_S)
+    if limits.max_waiting_jobs is not None:
+        waiting = world.open_by_key[key_id] - world.running_by_key[key_id]
+        if waiting >= limits.max_waiting_jobs:
+            raise TooManyWaiting(retry_after_s=WAITING_RETRY_S)
+    if _has_day_limit(limits):
+        _check_day(world, key_id, limits, spec)
+
+
+def _check_day(world: World, key_id: KeyId, limits: KeyLimits, spec: JobSpec) -> None:
+    """Raises: TooManyImages, TooManyPixels; InvalidField."""
+    pixels = spec.width_px * spec.height_px
     uses = _uses(world, key_id)
     images = {use.hour: use.images for use in uses}
     wait_s = _wait_s(world, images, spec.count, limits.max_images_a_day, "images")
@@ -51,13 +59,17 @@ def count(world: World, key_id: KeyId | None, spec: JobSpec) -> None:
     if key_id is None:
         return
     limits = world.keys[key_id].limits
-    if limits.max_images_a_day is None and limits.max_pixels_a_day is None:
+    if not _has_day_limit(limits):
         return
     hour = world.now.unix_ms // HOUR_MS
     row = world.key_uses.get(key_id, {}).get(hour, KeyUseRow(key_id, hour))
     pixels = row.pixels + spec.count * spec.width_px * spec.height_px
     row = replace(row, images=row.images + spec.count, pixels=pixels)
     transitions.count_use(world, row, hour - HOURS + 1)
+
+
+def _has_day_limit(limits: KeyLimits) -> bool:
+    return limits.max_images_a_day is not None or limits.max_pixels_a_day is not None
 
 
 def _uses(world: World, key_id: KeyId) -> list[KeyUseRow]:

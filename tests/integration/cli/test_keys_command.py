@@ -15,7 +15,8 @@ from kernel.protocol.api_keys import (
     KeyLimits,
     RevokeKey,
     RotateKey,
-    key_id_in,
+    public_part,
+    public_part_of,
 )
 from kernel.protocol.client import Done, Refused
 from kernel.protocol.enums import Role
@@ -158,11 +159,11 @@ def test_keys_are_made_and_changed_while_no_server_runs(here: Spoon) -> None:
     assert first.code == 0, first.err
     assert "this is the first key" in first.err
     text = first.out.strip()
-    assert key_id_in(text) is not None
     assert here("keys", "create", "alice", "--role", "user").code == 4, "the name is taken"
     assert here("keys", "change", "alice", "--max-pixels", "9").code == 0
     shown = json.loads(here("keys", "show", "alice", "--json").out)
     assert (shown["max_pixels"], shown["role"], shown["status"]) == (9, "user", "active")
+    assert public_part(text) == public_part_of(shown["key_id"])
     rotated = here("keys", "rotate", "alice")
     assert rotated.out.strip() not in ("", text)
     assert here("keys", "revoke", "alice", "--yes").code == 0

@@ -10,7 +10,8 @@ import pytest
 
 from api.hub import Reread
 from api.key_ring import KeyRing
-from kernel.protocol.errors import DatabaseUnusable
+from kernel.protocol.api_keys import digest_of
+from kernel.protocol.errors import DatabaseUnusable, KeyUnknown
 from kernel.views.reader import Reader
 from tests.unit.views.database import SampleDatabase
 
@@ -78,3 +79,38 @@ def test_a_change_is_read_before_the_next_answer_and_a_failed_read_is_tried_agai
             ring.has_keys()
     database.connection.execute("ALTER TABLE hidden RENAME TO api_key")
     assert ring.has_keys()
+
+
+KEY_ID = "00000000-0000-7000-8000-000000000001"
+TEXT = f"spoon_{KEY_ID.replace('-', '')}_{'0123456789abcdef' * 4}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "spoon",
+        "spoon_",
+        TEXT[:-1],
+        TEXT + "0",
+        TEXT.upper(),
+        f" {TEXT}",
+        f"{TEXT}\n",
+        TEXT.replace("_", "-"),
+        TEXT.replace("spoon", "forks"),
+        f"spoon_{KEY_ID}_{'0123456789abcdef' * 4}",
+        TEXT.replace("0", "\N{FULLWIDTH DIGIT ZERO}"),
+        TEXT * 1000,
+    ],
+)
+def test_what_differs_from_a_key_in_anything_is_unknown(
+    database: SampleDatabase, tmp_path: Path, text: str
+) -> None:
+    database.add_key(KEY_ID, "me")
+    database.connection.execute("UPDATE api_key SET digest = ?", (digest_of(TEXT),))
+    reader = HeldReader(tmp_path / "spoon.sqlite3")
+    reader.may_go_on.set()
+    ring = KeyRing(reader, NoHub(), lambda: 0)  # type: ignore[arg-type]
+    assert ring.recognized(TEXT).key_id == KEY_ID
+    with pytest.raises(KeyUnknown):
+        ring.recognized(text)
