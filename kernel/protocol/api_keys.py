@@ -7,6 +7,7 @@ guessed, and this cannot (adr/0058). The prefix is for programs that look for se
 
 import hashlib
 import hmac
+import unicodedata
 from typing import Annotated, Final
 
 import msgspec
@@ -18,6 +19,9 @@ from kernel.protocol.values import LifeS, Name
 
 PREFIX: Final = "spoon"
 _PUBLIC: Final = slice(len(PREFIX) + 1, len(PREFIX) + 33)
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of characters that change a line or do not show: controls, marks of direction, zero widths."""
 
 Weight = Annotated[int, Meta(ge=1, le=1_000)]
 """The share of the turns that a key's waiting jobs get, beside those of other keys."""
@@ -85,6 +89,20 @@ class KeyIssued(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     expires_at_ms: int | None = None
     text: str | None = None
     """The key. It is secret, and the Manager does not store it: None, if the command was sent again."""
+
+
+def problem_of_name(name: str) -> str | None:
+    """Why a key must not be called so: people tell keys apart by what they see. None: it may."""
+    if not name.strip():
+        return "must not be blank"
+    if any(unicodedata.category(one) in _UNSEEN for one in name):
+        return "must not contain control characters, or characters that are not seen"
+    return None
+
+
+def look_of(name: str) -> str:
+    """The same for all names that look the same: composed or not, fullwidth or not (Unicode's NFKC)."""
+    return unicodedata.normalize("NFKC", name)
 
 
 def key_text(key_id: KeyId, secret: str) -> str:

@@ -7,11 +7,19 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict, fields
 
-from api.http.contract.constraints import Limit, check_line
+from api.http.contract.constraints import Limit
 from api.http.contract.responses import moment, moment_or_none
 from api.http.contract.retention import Expiry, check_expiry, expiry_s
 from api.http.contract.validation_errors import ValidationErrors
-from kernel.protocol.api_keys import ChangeKey, CreateKey, KeyLimits, RotateKey, Weight, key_state
+from kernel.protocol.api_keys import (
+    ChangeKey,
+    CreateKey,
+    KeyLimits,
+    RotateKey,
+    Weight,
+    key_state,
+    problem_of_name,
+)
 from kernel.protocol.enums import KeyState, Role
 from kernel.protocol.ids import KeyId
 from kernel.protocol.rows import KeyRow
@@ -92,8 +100,13 @@ class KeyPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_key(found: KeyInput, faults: ValidationErrors) -> None:
     """Check a key to be made."""
-    check_line("name", found.name, faults)
+    _check_name(found.name, faults)
     check_expiry("expire_after", found.expire_after, faults)
+
+
+def _check_name(name: str, faults: ValidationErrors) -> None:
+    if (problem := problem_of_name(name)) is not None:
+        faults.wrong("name", problem)
 
 
 def check_rotation(found: KeyRotation, faults: ValidationErrors) -> None:
@@ -103,7 +116,9 @@ def check_rotation(found: KeyRotation, faults: ValidationErrors) -> None:
 
 def check_key_edit(found: msgspec.Struct, faults: ValidationErrors) -> None:
     """Check a change."""
-    check_line("name", _said(found).get("name"), faults)
+    name = _said(found).get("name")
+    if isinstance(name, str):
+        _check_name(name, faults)
 
 
 def create_key(found: KeyInput) -> CreateKey:

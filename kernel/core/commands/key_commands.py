@@ -19,6 +19,7 @@ from kernel.protocol.api_keys import (
     digest_of,
     key_state,
     key_text,
+    look_of,
 )
 from kernel.protocol.enums import KeyState, Role
 from kernel.protocol.errors import (
@@ -67,7 +68,7 @@ def change(world: World, ask: ChangeKey) -> client.Done:
     """
     row = _key_in_use(world, ask.key_id)
     if ask.name not in (None, row.name):
-        _check_name(world, ask.name)
+        _check_name(world, ask.name, row.key_id)
     changed = replace(
         row,
         name=ask.name or row.name,
@@ -140,9 +141,12 @@ def check_may_submit(world: World, key_id: KeyId | None) -> None:
             pass
 
 
-def _check_name(world: World, name: str | None) -> None:
-    if any(row.name == name and row.revoked_at_ms is None for row in world.keys.values()):
-        raise NameTaken(f"an API key named {name} exists: choose another name, or rotate that key")
+def _check_name(world: World, name: str | None, own: KeyId | None = None) -> None:
+    """Check that no other key has this name, or one that looks the same. Raises: NameTaken."""
+    look = look_of(name or "")
+    for row in world.keys.values():
+        if row.revoked_at_ms is None and row.key_id != own and look_of(row.name) == look:
+            raise NameTaken(f"an API key named {row.name} exists: choose another name, or rotate that key")
 
 
 def _changed_limits(limits: KeyLimits, ask: ChangeKey) -> KeyLimits:

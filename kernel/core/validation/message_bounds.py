@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from kernel.protocol import client
-from kernel.protocol.api_keys import ChangeKey, CreateKey
+from kernel.protocol.api_keys import ChangeKey, CreateKey, problem_of_name
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.model_refs import Preparation
@@ -67,7 +67,8 @@ def check(ask: client.Ask) -> None:
             _check_line("name", spec.name)
             _check_options(spec.scheduler_config)
         case CreateKey(name=name) | ChangeKey(name=name):
-            _check_line("name", name)
+            if name is not None and (problem := problem_of_name(name)) is not None:
+                raise wrong_field("name", problem)
         case _:
             pass
 

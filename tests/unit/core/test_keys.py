@@ -209,3 +209,32 @@ def test_progress_says_whose_the_job_is() -> None:
     (push,) = only(story.progress(reply.job_id, 3), actions.Push)
     assert isinstance(push.message, client.JobProgress)
     assert push.message.key_id == key_id
+
+
+@pytest.mark.parametrize(
+    "name", ["a\x85b", "a\u2028b", "a\u202eb", "a\u200bb", "\ufeffa", "a\U000e0041b", " "]
+)
+def test_a_name_shows_all_that_it_has(name: str) -> None:
+    story = Story()
+    made = issued(story.ask(create_key("alice")))
+    for ask in (create_key(name), ChangeKey(key_id=made.key_id, name=name)):
+        refused = story.ask(ask)
+        assert isinstance(refused, client.Refused)
+        assert (refused.code, refused.fields[0].field) == ("invalid_field", "name")
+    assert [row.name for row in story.database.keys.values()] == ["alice"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("jos\u00e9", "jose\u0301"), ("alice", "\uff41lice"), ("1", "\u00b9")]
+)
+def test_no_two_keys_have_names_that_look_the_same(first: str, second: str) -> None:
+    story = Story()
+    made = issued(story.ask(create_key(first)))
+    refused = story.ask(create_key(second))
+    assert isinstance(refused, client.Refused)
+    assert refused.code == "name_taken"
+    assert story.ask(ChangeKey(key_id=made.key_id, name=second)) == client.Done(), (
+        "its own may be spelled anew"
+    )
+    story.ask(RevokeKey(key_id=made.key_id))
+    issued(story.ask(create_key(first)))

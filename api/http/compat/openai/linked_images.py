@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from api.http.compat.openai.signed_links import SignedLinks
 from api.http.contract.caller import ANYBODY, CALLER
+from api.http.contract.errors import BadSignature
 from api.http.contract.request_parsing import QueryReader
 from api.http.resources.download import Download
 
@@ -35,6 +36,8 @@ class LinkedImages:
     def show(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
         """As a download. Raises: BadSignature, LinkExpired; as Download.show."""
         query = self._query.read(req)
+        if req.get_param("expires") != str(query.expires):  # also 7.0 and 07 are read as 7
+            raise BadSignature
         self._links.check(image_id, query.expires, query.signature, self._now_ms())
         req.env[CALLER] = ANYBODY  # the link is the permission
         self._download.show(req, resp, image_id)
