@@ -53,6 +53,8 @@ class Reading:
     technique: PromptTechnique
     lora_tags: bool
     steps: int
+    is_negative: bool = False
+    """AND is text in a negative prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Counter:
         if reading.technique is PromptTechnique.NONE:
             return self._plain(prompt, text, places.__getitem__)
         chunks: list[Chunk] = []
-        for one, _, begin in composed_in_place(text):
+        for one, _, begin in ((text, 1.0, 0),) if reading.is_negative else composed_in_place(text):
             chunks += self._over_steps(one, reading.steps, _shifted(places, begin))
         return Count(tuple(chunks))
 

@@ -1,5 +1,6 @@
 """/v1/prompts/tokens: how many tokens a prompt has, and where its chunks are."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ class Prompts:
         rows = [row for one in ids if (row := find_model(self._reader, one)) is not None]
         tokenizers = self._tokenizers(checkpoint, base)
 
-        def counted(prompt: str) -> PromptTokens:
+        def counted(prompt: str, reading: Reading) -> PromptTokens:
             if base is None or isinstance(tokenizers, str):
                 return _not_counted(str(tokenizers))
             words = [_word(row, base) for row in rows]
@@ -81,8 +82,8 @@ class Prompts:
             TokenCounts(
                 long_prompt_technique=technique,
                 chunk_tokens=CHUNK_TOKENS,
-                prompt=counted(found.prompt),
-                negative_prompt=counted(found.negative_prompt),
+                prompt=counted(found.prompt, reading),
+                negative_prompt=counted(found.negative_prompt, replace(reading, is_negative=True)),
             ),
         )
 

@@ -36,6 +36,26 @@ export const EN = /** @type {const} */ ({
   // Create
 
   // Prompt field and presets
+  "prompt.tokens": "{tokens} of {most} tokens",
+  "prompt.chunks": "{tokens} tokens in {chunks} chunks: {each}",
+  "prompt.dropped": "Cut off: {text}",
+  "prompt.not_counted": "Tokens are not counted: {reason}",
+  "prompt.lora": "LoRA",
+  "prompt.embedding": "embedding",
+  "prompt.options": { one: "{count} name fits: arrow down chooses it", other: "{count} names fit: arrow down chooses" },
+  "preset.title": "Preset",
+  "preset.choose": "Choose a preset",
+  "preset.none": "No presets yet",
+  "preset.shared": "{name} (everybody's)",
+  "preset.save": "Save",
+  "preset.save_as": "Save as …",
+  "preset.rename": "Rename …",
+  "preset.delete": "Delete",
+  "preset.name": "Name",
+  "preset.taken": "There is such a preset: press again to replace it.",
+  "preset.saved": "Saved {name}",
+  "preset.replaces": "{name} gets the values that you see now, in place of what it has.",
+  "preset.goes": "{name} is deleted. What was made with it stays.",
 
   // Queue
   "queue.processing": "Running",

@@ -83,6 +83,12 @@ def test_what_is_not_there_is_not_found(stage: Stage, said: dict[str, str], stat
     assert fields_of(result).keys() == said.keys()
 
 
+def test_and_joins_prompts_but_is_text_in_the_negative_one(stage: Stage) -> None:
+    found = count(stage, prompt="a AND b", negative_prompt="a AND b")
+    tokens = [found[name]["encoders"][0]["tokens"] for name in ("prompt", "negative_prompt")]
+    assert tokens == [2, 3]
+
+
 def test_an_engine_and_a_checkpoint_contradict_each_other(stage: Stage) -> None:
     result = stage.post("/v1/prompts/tokens", {"engine": "a", "checkpoint": "b"})
     assert fields_of(result) == {"checkpoint": "contradicts engine: set one of them"}
