@@ -6,10 +6,12 @@ first that is not trusted is the client. From everybody, the headers end here: n
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Final
+
+from msgspec import Struct
 
 from api.http.framework.request_head import Head
 from api.http.proxies.hops import OLDER, STANDARD, address_in, checked_host, hops_in, plain, scheme_in
@@ -19,8 +21,7 @@ PLAIN: Final = "http"
 _HEADERS: Final = frozenset({STANDARD, *OLDER})
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Struct, frozen=True):
     """The client of a request."""
 
     address: str
@@ -45,7 +46,7 @@ class Proxies:
 
         Raises: Malformed, if a trusted proxy sends what cannot be read; as `check_host`.
         """
-        if not _HEADERS & head.headers.keys():
+        if _HEADERS.isdisjoint(head.headers):
             return head, Sender(peer)
         headers = {name: value for name, value in head.headers.items() if name not in _HEADERS}
         if not self._trusts(peer):
@@ -72,7 +73,7 @@ class Proxies:
 
     def _is_trusted(self, address: str) -> bool:
         try:
-            found = plain(ip_address(address.partition("%")[0]))
+            found = plain(ip_address(address))
         except ValueError:
             return False
         return any(found in network for network in self._networks)
