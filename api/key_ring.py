@@ -75,6 +75,14 @@ class KeyRing:
             raise KeyUnknown
         return self._valid(row)
 
+    def again(self, row: KeyRow) -> KeyRow | None:
+        """A key that was recognized before; None, if a key has changed since, so that it has to be recognized
+        anew.
+
+        Raises: KeyExpired; DatabaseUnusable.
+        """
+        return self._valid(row) if self._present().by_id.get(row.key_id) is row else None
+
     def valid(self, key_id: KeyId) -> KeyRow:
         """The key with this id. Raises: KeyUnknown, KeyExpired, KeyRevoked; DatabaseUnusable."""
         if (row := self._present().by_id.get(key_id)) is None:

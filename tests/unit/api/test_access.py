@@ -12,7 +12,7 @@ from api.http.framework.request_head import parse_head
 from api.http.framework.server import is_loopback
 from kernel.protocol.api_keys import KeyIssued, RotateKey
 from kernel.protocol.enums import Role
-from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.errors import BadConfiguration, KeyExpired, KeyUnknown
 from tests.unit.api.stage import NOW_MS, Stage
 
 JOBS: Final = "/v1/jobs"
@@ -148,6 +148,38 @@ def test_a_revoked_key_is_refused_as_soon_as_the_manager_has_said_so(stage: Stag
     stage.database.connection.execute("UPDATE api_key SET revoked_at_ms = NULL")
     stage.hub.tell_to_reread()
     assert code_of(stage, bearer(key)) == "ok", "also if the notice itself was missed"
+
+
+def test_the_very_same_header_is_recognized_once_and_no_longer_than_its_key_is_as_it_was(
+    stage: Stage,
+) -> None:
+    """As those of equal heads are, which are parsed once."""
+    headers = {"AUTHORIZATION": f"Bearer {stage.add_key(expires_at_ms=NOW_MS + 1)}"}
+    access, execute = stage.app.access, stage.database.connection.execute
+    first = access.caller(headers)
+    assert access.caller(headers).key is first.key
+    for change, code in {
+        "role = 'viewer'": None,
+        "digest = 'that of another secret'": "key_unknown",
+        "revoked_at_ms = 5": "key_unknown",
+    }.items():
+        execute(f"UPDATE api_key SET {change}")
+        stage.tell_of_keys()
+        for _ in range(2):
+            if code is None:
+                assert access.caller(headers).role is Role.VIEWER
+            else:
+                with pytest.raises(KeyUnknown):
+                    access.caller(headers)
+
+
+def test_the_very_same_header_expires_with_its_key(stage: Stage) -> None:
+    headers = {"AUTHORIZATION": f"Bearer {stage.add_key(expires_at_ms=NOW_MS + 1)}"}
+    access = stage.app.access
+    access.caller(headers)
+    access.keys.now_ms = lambda: NOW_MS + 1
+    with pytest.raises(KeyExpired):
+        access.caller(headers)
 
 
 def test_a_server_whose_keys_have_all_ended_is_not_open_again(stage: Stage) -> None:
