@@ -26,7 +26,7 @@ KEEP_COMPILED := PYTHONDONTWRITEBYTECODE=
 SIDE_BY_SIDE := -n $(TESTERS) --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test check lowest newest bench lock sizes clean python
+.PHONY: help venv dev demo page test check lowest newest bench lock sizes clean python
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ dev: python ## Add to it what tests, checks and benchmarks need
 
 demo: venv ## Start a server, draw one picture to demo.png, stop the server
 	@$(BIN)/python examples/demo.py
+
+page: venv ## Start a server with the models that ship, for its web page (Ctrl-C stops it)
+	@$(BIN)/python examples/demo.py --stay
 
 test: dev $(NODE_STAMPS) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
 	$(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)

@@ -1,12 +1,14 @@
-"""One picture from nothing: `make demo` runs this.
+"""One picture from nothing: `make demo` runs this; with --stay, `make page` does.
 
 It starts a server on a temporary data folder and a free port, and then does with the command `spoon` what a
 person would do: registers the checkpoint that ships with the project, draws a picture with it, and stops
-the server.
+the server. With --stay it leaves the server running for its web page, until Ctrl-C.
 """
 
 import argparse
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,8 +36,23 @@ folder = "blobs"
 folder = "models"
 file_roots = ["{models}"]
 [server]
-port = 0
+port = {port}
 """
+PAGE_PORT: Final = 7870
+"""Where a server has its page unless somebody says otherwise."""
+ENGINE: Final = (
+    "--scheduler",
+    "dpmpp_2m",
+    "--steps",
+    "20",
+    "--cfg",
+    "5",
+    "--width",
+    "128",
+    "--height",
+    "128",
+)
+"""What suits the small model."""
 
 
 class Failed(Exception):
@@ -46,11 +63,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Draw one picture with a server of its own.")
     parser.add_argument("--prompt", default="a large red circle on a blue background")
     parser.add_argument("--out", type=Path, default=Path("demo.png"), help="where the picture goes")
+    parser.add_argument("--stay", action="store_true", help="leave the server running for its web page")
     options = parser.parse_args()
     # A short path: that of a socket has 107 bytes at most.
     with TemporaryDirectory(prefix="spoon-", dir="/tmp") as name:
         folder = Path(name)
         try:
+            if options.stay:
+                stay(folder, options.prompt)
+                return 0
             draw(folder, options.prompt, options.out.absolute())
         except Failed as failure:
             print(f"demo: {failure}", file=sys.stderr)
@@ -63,21 +84,63 @@ def main() -> int:
 
 def draw(folder: Path, prompt: str, out: Path) -> None:
     """Everything from an empty folder to the picture. Raises: Failed."""
-    config = folder / "spoon.toml"
-    checkpoint = shipped_checkpoint()
-    config.write_text(CONFIGURATION.format(models=checkpoint.parent), encoding="utf-8")
+    config = configured(folder, 0)
     with server(folder, config):
-        say("registering the checkpoint that ships")
-        spoon(config, "models", "add", str(checkpoint), "--type", "checkpoint", "--name", "scenes", "--wait")
+        register(config, "scenes-sd", "checkpoint", "scenes")
         say(f'drawing "{prompt}"')
         spoon(config, "draw", prompt, "--steps", "20", "--seed", "1", "--out", str(out), "--force")
         say("stopping the server")
         spoon(config, "stop")
 
 
-def shipped_checkpoint() -> Path:
-    """Where the small checkpoint lies that ships with the project."""
-    asked = [sys.executable, "-m", "engine_worker.embedded", "scenes-sd"]
+def stay(folder: Path, prompt: str) -> None:
+    """A server with the models that ship and a first image, until somebody presses Ctrl-C. Raises: Failed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    port = free_port()
+    config = configured(folder, port)
+    with server(folder, config):
+        try:
+            register(config, "scenes-sd", "checkpoint", "scenes")
+            register(config, "stripes-sd", "lora", "stripes")
+            spoon(config, "engines", "create", "scenes", "--name", "scenes", *ENGINE)
+            spoon(config, "jobs", "submit", prompt, "--engine", "scenes", "--seed", "1")
+            say("everything is gone when it ends; `spoon serve` keeps what you make")
+            say(f"page: http://127.0.0.1:{port}/  (Ctrl-C stops it)")
+            signal.pause()
+        except KeyboardInterrupt:
+            say("stopping the server")
+        spoon(config, "stop")
+
+
+def free_port() -> int:
+    """The usual port, or if somebody has it another one that is free now."""
+    for port in (PAGE_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Failed("no port is free")
+
+
+def configured(folder: Path, port: int) -> Path:
+    """Write the configuration; port 0: any."""
+    config = folder / "spoon.toml"
+    config.write_text(CONFIGURATION.format(models=shipped("scenes-sd").parent, port=port), encoding="utf-8")
+    return config
+
+
+def register(config: Path, shipped_name: str, model_type: str, name: str) -> None:
+    """Register a model that ships. Raises: Failed."""
+    say(f"registering the {model_type} that ships")
+    spoon(config, "models", "add", str(shipped(shipped_name)), "--type", model_type, "--name", name, "--wait")
+
+
+def shipped(name: str) -> Path:
+    """Where a small model lies that ships with the project."""
+    asked = [sys.executable, "-m", "engine_worker.embedded", name]
     return Path(subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip())
 
 
@@ -88,7 +151,12 @@ def server(folder: Path, config: Path) -> Iterator[None]:
     with (
         (folder / "server.log").open("wb") as log,
         subprocess.Popen(
-            command(config, "serve"), cwd=ROOT, env=environment(), stdout=log, stderr=log
+            command(config, "serve"),
+            cwd=ROOT,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for this process, which ends the server in order
         ) as process,
     ):
         try:

@@ -1,10 +1,12 @@
 """`make demo`, as a person runs it: from nothing to a picture, and nothing left behind."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,6 +32,22 @@ def test_the_demo_ends_with_the_line_that_names_its_picture(tmp_path: Path) -> N
     seen = judge(np.asarray(picture.convert("RGB"))).scene
     assert (seen.shape, seen.colour, seen.background) == (Shape.CIRCLE, Colour.RED, Colour.BLUE)
     assert "stopped" in ended.stdout
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(300)
+def test_the_demo_that_stays_serves_its_page_until_it_is_interrupted(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "demo.py"), "--stay"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        said = next(line for line in demo.stdout if line.startswith("-- page: "))
+        url = said.removeprefix("-- page: ").split()[0]
+        assert httpx.get(url).headers["content-type"].startswith("text/html")
+        (engine,) = httpx.get(f"{url}v1/engines").json()["items"]
+        assert engine["name"] == "scenes"
+        demo.send_signal(signal.SIGINT)
+        assert "stopped" in demo.stdout.read()
+        assert demo.wait() == 0
 
 
 def test_what_the_demo_shows_of_the_logs_is_their_ends(tmp_path: Path) -> None:
