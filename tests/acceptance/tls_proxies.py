@@ -1,5 +1,6 @@
 """Caddy and nginx with the files of examples/deploy/proxy, on ports and with a certificate of a test."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def a_proxy(kind: str, folder: Path, upstream_port: int) -> Iterator[TlsProxy]:
         command.append(str(caddyfile(folder, made, key, upstream_port)))
     else:
         command = [program, "-p", str(folder), "-c", str(nginx_conf(folder, made, key, upstream_port))]
-    home = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    home = os.environ | {"HOME": str(folder)}
     with (
         made.log.open("wb") as log,
         subprocess.Popen(command, stdout=log, stderr=log, env=home) as process,

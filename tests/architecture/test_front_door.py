@@ -42,7 +42,7 @@ def supported_pythons() -> list[str]:
 def test_the_workflow_runs_make_check_on_every_supported_python() -> None:
     job = loaded(".github/workflows/check.yml")["jobs"]["check"]
     assert job["strategy"]["matrix"]["python"] == supported_pythons()
-    commands = [step["run"] for step in job["steps"] if "run" in step]
+    commands = [step["run"] for step in job["steps"] if step.get("run", "").startswith("make ")]
     assert commands == ["make demo", "make dev", "make check"]
     assert (ROOT / TYPESCRIPT / "package-lock.json").is_file()
     assert all(recipe(command.removeprefix("make ")) for command in commands)

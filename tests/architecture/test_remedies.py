@@ -17,7 +17,7 @@ PAGES = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
 KEYS = {key.path for key in all_keys()}
 SECTIONS = {key.section for key in all_keys()}
 VARIABLES = {key.variable for key in all_keys()} | CALLERS_VARIABLES
-NO_KEYS = {"toml", "py", "md", "sql", "json", "key_secret"}
+NO_KEYS = {"toml", "py", "md", "sql", "json", "zip", "key_secret"}
 EXAMPLES = {"server.prot", "models.example", "images.expire_after_s", "SPOON_SECTION_NAME"}
 """A mistake, a host, a field of a struct, and how variables are made."""
 
