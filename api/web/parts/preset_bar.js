@@ -23,7 +23,10 @@ class PresetBar extends HTMLElement {
   #presets = [];
   chosen = "";
 
-  #select = h("select", { "aria-label": t("preset.title"), onchange: () => this.#load() });
+  #select = h("select", {
+    "aria-label": t("preset.title"),
+    onchange: (/** @type {Event} */ event) => this.#load(event),
+  });
   #save = button("preset.save", () => this.#overwrite());
   #saveAs = button("preset.save_as", () => this.#ask("preset.save_as", this.chosen, (name) => this.#write(name)));
   #rename = button("preset.rename", () => this.#ask("preset.rename", this.chosen, (name) => this.#move(name)));
@@ -73,7 +76,9 @@ class PresetBar extends HTMLElement {
     this.#saveAs.hidden = !session.mayWrite;
   }
 
-  #load() {
+  /** @param {Event} event */
+  #load(event) {
+    event.stopPropagation(); // whoever listens hears `load`
     const found = this.#presets.find((one) => one.name === this.#select.value);
     this.chosen = found?.name ?? "";
     this.#draw();
@@ -128,6 +133,8 @@ class PresetBar extends HTMLElement {
     const field = h("input", {
       id: "preset-name",
       maxlength: 100,
+      pattern: "(?!\\s*\\.{1,2}\\s*$).*\\S.*", // dots alone lead elsewhere in a path
+      title: t("preset.no_name"),
       required: true,
       autofocus: true,
       ".value": name,

@@ -40,8 +40,9 @@ class PromptField extends HTMLElement {
   #life = new AbortController();
   /** @type {string[]} */
   #embeddings = [];
-  /** @type {Named[]} */
-  #names = [];
+  /** @type {Named[] | null} null: not read yet */
+  #names = null;
+  #isTyping = false;
   /** @type {Named[]} what may be chosen now */
   #options = [];
   #active = -1;
@@ -61,7 +62,13 @@ class PromptField extends HTMLElement {
     "aria-describedby": `${this.#id}-tokens ${this.#id}-fault`,
     "aria-keyshortcuts": "Control+ArrowUp Control+ArrowDown",
   });
-  #list = h("ul", { class: "completions", role: "listbox", id: `${this.#id}-list`, hidden: true });
+  #list = h("ul", {
+    class: "completions",
+    role: "listbox",
+    id: `${this.#id}-list`,
+    "aria-label": t("prompt.names"),
+    hidden: true,
+  });
   #said = h("p", { class: "visually-hidden", role: "status" });
   #tokens = h("p", { class: "hint tokens", id: `${this.#id}-tokens` });
   #fault = h("p", { class: "fault", id: `${this.#id}-fault` });
@@ -73,7 +80,10 @@ class PromptField extends HTMLElement {
     this.#area.addEventListener("keydown", (event) => this.#key(event));
     this.#area.addEventListener("scroll", () => (this.#marks.scrollTop = this.#area.scrollTop));
     this.#area.addEventListener("focus", () => void this.#readNames());
-    this.#area.addEventListener("blur", () => this.#offer([]));
+    this.#area.addEventListener("blur", () => {
+      this.#isTyping = false;
+      this.#offer([]);
+    });
     this.#list.addEventListener("pointerdown", (event) => event.preventDefault()); // the focus stays
   }
 
@@ -166,7 +176,7 @@ class PromptField extends HTMLElement {
 
   #draw() {
     const text = this.#area.value;
-    const words = this.#names.filter((one) => this.#has(one)).flatMap((one) => [one.word, one.name]);
+    const words = (this.#names ?? []).filter((one) => this.#has(one)).flatMap((one) => [one.word, one.name]);
     const marks = text.length > MOST_MARKED ? [] : marksOf(text, words);
     const parts = [];
     let at = 0;
@@ -267,9 +277,12 @@ class PromptField extends HTMLElement {
       return;
     }
     this.#draw();
+    if (this.#isTyping) this.#complete();
   }
 
   #complete() {
+    this.#isTyping = this.#names === null;
+    if (this.#names === null) return;
     const { selectionStart: caret, selectionEnd: end, value } = this.#area;
     const begun = caret === end ? begunAt(value, caret) : null;
     this.#offer(begun === null ? [] : fitting(this.#names, begun, MOST_OPTIONS), begun?.isTag ? 0 : -1);
