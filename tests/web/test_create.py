@@ -67,6 +67,8 @@ def test_a_first_image_comes_from_a_prompt_and_a_button(visitor: Visitor) -> Non
     expect(image).to_be_visible()
     assert image.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 64
     assert page.url.endswith("#/create")
+    card(page).get_by_role("button", name="Use as reference").click()
+    expect(page.locator("[data-role=reference]")).to_contain_text("64 × 64")
     card(page).get_by_role("button", name="Again, new seed").click()
     expect(page.locator(".job[data-status=finished]")).to_have_count(2)
     first, second = jobs_of(visitor)[:2]

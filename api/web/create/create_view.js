@@ -27,6 +27,8 @@ const DRAFT = "create";
 class CreateView extends View {
   /** @type {Promise<void>} ends when the form stands */
   #standing = Promise.resolve();
+  /** Ends when the painter is closed, and its mask is there. */
+  #painting = Promise.resolve();
   /** While a draft is read, nothing is kept in its place. */
   #reading = 0;
 
@@ -34,7 +36,7 @@ class CreateView extends View {
     this.replaceChildren(h("h1", { class: "visually-hidden" }, t("nav.create")));
     this.lists = new ModelLists(this.signal);
     this.images = new InputImages({
-      onPaint: () => {},
+      onPaint: (reference) => void (this.#painting = this.#paint(reference).catch(complain)),
       onSize: (width, height) => this.#change({ width: roundToEight(width), height: roundToEight(height) }),
       onChoose: (file) => void this.#useImage(file),
     });
@@ -214,7 +216,7 @@ class CreateView extends View {
   #checked(error, engineId) {
     const faults = error?.fields ?? [];
     this.images?.blame(faults);
-    const others = faults.filter(({ field }) => !/_image_(blob|id)$/.test(field));
+    const others = faults.filter(({ field }) => !field.endsWith("_image_blob"));
     this.form?.blame(others, error && faults.length === 0 ? textOf(error) : "");
     if (error === null) {
       this.form?.otherwise(this.lists?.engines.find((engine) => engine.engine_id === engineId) ?? null);
@@ -230,14 +232,23 @@ class CreateView extends View {
   async #submit() {
     this.validation?.stop();
     try {
+      await this.#painting;
       await this.results?.submit(await this.#body({ isCheck: false }));
       this.#checked(null, null);
-      notify(t("create.submitted"));
+      this.#tellSubmitted();
     } catch (error) {
       if (!(error instanceof ApiError) || error.isTemporary) return complain(error);
       this.#checked(error, null);
       this.form?.leadToFault();
     }
+  }
+
+  /** On a narrow screen the job is below the form. */
+  #tellSubmitted() {
+    const results = /** @type {HTMLElement} */ (this.results?.element);
+    const isSeen = results.getBoundingClientRect().top < window.innerHeight / 2;
+    const show = { text: t("create.show_job"), run: () => results.scrollIntoView() };
+    notify(t("create.submitted"), isSeen ? {} : { action: show });
   }
 
   /** Begin with nothing; what was there can be had back. */
@@ -258,6 +269,28 @@ class CreateView extends View {
     if (image === null || document.querySelector("dialog[open]") !== null) return;
     event.preventDefault();
     void this.#useImage(image);
+  }
+
+  /**
+   * Have a mask painted over the reference image.
+   * @param {import("./input_images.js").Input} reference
+   */
+  async #paint({ url, width, height }) {
+    const images = /** @type {InputImages} */ (this.images);
+    const { paintMask } = await import("../painter/mask_painter.js");
+    await paintMask({
+      url,
+      width,
+      height,
+      mask: images.of("mask")?.blob ?? null,
+      blur: this.form?.fields["mask_blur"] ?? null,
+      onMask: async (mask) => {
+        if (mask === null) return images.drop("mask");
+        if (this.form?.fields["mask_mode"]) this.#change({ mask_mode: null }); // it is white where it was painted
+        await images.put("mask", mask);
+      },
+      onBlur: (blur) => this.#change({ mask_blur: blur }),
+    });
   }
 
   /**

@@ -21,7 +21,6 @@ export const SPECIAL = [
   "seed",
   "loras",
   "like",
-  "reference_image_id",
 ];
 
 /** What stands in the open, below the prompts. */

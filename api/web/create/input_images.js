@@ -3,12 +3,13 @@
 import { address, call } from "../app/api.js";
 import { h, keep } from "../app/dom.js";
 import { dropImage, keepImage, keptImage } from "../app/drafts.js";
+import { ApiError } from "../app/errors.js";
 import { complain, notify } from "../app/notices.js";
 import { t, word } from "../app/texts.js";
 
 /** @typedef {import("./field_table.js").Role} Role */
 /** @typedef {import("../app/drafts.js").DraftImage} DraftImage */
-/** @typedef {{role: Role, source: DraftImage, blob: Blob | null, url: string, width: number, height: number}} Input */
+/** @typedef {{role: Role, source: DraftImage, blob: Blob, url: string, width: number, height: number}} Input */
 
 const ROLES = /** @type {Role[]} */ (["reference", "mask", "pose"]);
 /** Images are sent for a check while somebody types only if they are smaller; else small ones in their place. */
@@ -108,7 +109,7 @@ export class InputImages extends EventTarget {
    * @param {string} imageId
    */
   async putStored(role, imageId) {
-    await this.#take(await inputOf(role, { image_id: imageId }));
+    await this.put(role, await fileOf(imageId));
   }
 
   /** @param {Role} role */
@@ -126,14 +127,11 @@ export class InputImages extends EventTarget {
    */
   async fields({ isCheck }) {
     const inputs = [...this.#inputs.values()];
-    const size = inputs.reduce((sum, { blob }) => sum + (blob?.size ?? 0), 0);
+    const size = inputs.reduce((sum, { blob }) => sum + blob.size, 0);
     const isShort = isCheck && size > CHECKED_BYTES;
     /** @type {Record<string, string>} */
     const found = {};
-    for (const { role, source, blob } of inputs) {
-      if ("image_id" in source) found[`${role}_image_id`] = source.image_id;
-      else if (blob) found[`${role}_image_blob`] = isShort ? standIn() : await dataUrlOf(blob);
-    }
+    for (const { role, blob } of inputs) found[`${role}_image_blob`] = isShort ? standIn() : await dataUrlOf(blob);
     return found;
   }
 
@@ -144,7 +142,7 @@ export class InputImages extends EventTarget {
   blame(faults) {
     for (const element of this.element.querySelectorAll("[data-fault]")) {
       const name = element.getAttribute("data-fault");
-      const own = faults.filter(({ field }) => field.replace(/_id$/, "_blob") === name);
+      const own = faults.filter(({ field }) => field === name);
       element.textContent = own.map(({ problem }) => problem).join("\n");
     }
   }
@@ -210,21 +208,31 @@ export class InputImages extends EventTarget {
 }
 
 /**
+ * An image that is kept here; one of the server is kept first.
  * @param {Role} role
  * @param {DraftImage} source
  * @returns {Promise<Input>}
  */
 async function inputOf(role, source) {
-  if ("image_id" in source) {
-    const { width, height } = await call("GET", `v1/images/${source.image_id}`);
-    return { role, source, blob: null, url: pictureOf(source.image_id), width, height };
-  }
-  const blob = await keptImage(source.kept);
-  if (blob === null) throw new Error(t("create.image_not_kept"));
+  const name = "kept" in source ? source.kept : `create.${role}`;
+  if ("image_id" in source) await keepImage(name, await fileOf(source.image_id));
+  const blob = await keptImage(name);
+  if (blob === null) throw new ApiError(410, { detail: t("create.image_not_kept") });
   const bitmap = await createImageBitmap(blob);
   const { width, height } = bitmap;
   bitmap.close();
-  return { role, source, blob, url: URL.createObjectURL(blob), width, height };
+  return { role, source: { kept: name }, blob, url: URL.createObjectURL(blob), width, height };
+}
+
+/**
+ * The file of an image of the server. That is a download: where these are counted out, none is used up.
+ * @param {string} imageId
+ * @returns {Promise<Blob>}
+ */
+async function fileOf(imageId) {
+  const { download, download_limit: limit } = await call("GET", `v1/images/${imageId}`);
+  if (limit !== null) throw new ApiError(409, { detail: t("create.few_downloads") });
+  return call("GET", download.slice(1));
 }
 
 /**
