@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -59,15 +60,15 @@ class StorageFolder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StorageUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server has on its disks. Units: bytes."""
+    """What the server has on its disks; null: the disk has not answered in time. Units: bytes."""
 
-    images: StorageFolder
-    models: StorageFolder
+    images: StorageFolder | None
+    models: StorageFolder | None
     """Downloads and uploads; models that are used in place are not counted."""
-    inputs: StorageFolder
+    inputs: StorageFolder | None
     """Input images and control maps; they are not counted, because there may be very many small ones."""
-    database: StorageFolder
-    logs: StorageFolder
+    database: StorageFolder | None
+    logs: StorageFolder | None
     min_free_bytes: int
     """With less free space no job is accepted, and no model downloaded (images.min_free)."""
     image_quota_bytes: int | None
@@ -114,18 +115,25 @@ def versions_of(schema_number: int) -> InstalledVersions:
     )
 
 
-def storage_of(settings: Settings, stored: StoredFiles) -> StorageUse:
-    """The folders as they are now."""
+def folders_of(settings: Settings, stored: StoredFiles) -> Iterator[tuple[str, StorageFolder]]:
+    """The folders as they are now, by name. A disk that hangs holds up those after it."""
     database = settings.database_file
     own = [database.with_name(database.name + ending) for ending in ("", "-wal", "-shm")]
-    sizes = [size for file in own if (size := _size_of(file)) is not None]
-    logs = [size for file in _files(settings.logs_folder) if (size := _size_of(file)) is not None]
+    yield "database", _folder(settings.database.folder, _total(own))
+    yield "logs", _folder(settings.logs_folder, _total(_files(settings.logs_folder)))
+    yield "images", _folder(settings.images.folder, stored.images)
+    yield "inputs", _folder(settings.blobs.folder, None)
+    yield "models", _folder(settings.models.folder, stored.models)
+
+
+def storage_of(settings: Settings, folders: Mapping[str, StorageFolder]) -> StorageUse:
+    """What was found, with the limits."""
     return StorageUse(
-        images=_folder(settings.images.folder, stored.images),
-        models=_folder(settings.models.folder, stored.models),
-        inputs=_folder(settings.blobs.folder, None),
-        database=_folder(settings.database.folder, Total(len(sizes), sum(sizes))),
-        logs=_folder(settings.logs_folder, Total(len(logs), sum(logs))),
+        images=folders.get("images"),
+        models=folders.get("models"),
+        inputs=folders.get("inputs"),
+        database=folders.get("database"),
+        logs=folders.get("logs"),
         min_free_bytes=settings.images.min_free_bytes,
         image_quota_bytes=settings.images.disk_quota_bytes,
     )
@@ -168,6 +176,11 @@ def _files(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError:
         return []
+
+
+def _total(files: Iterable[Path]) -> Total:
+    sizes = [size for file in files if (size := _size_of(file)) is not None]
+    return Total(len(sizes), sum(sizes))
 
 
 def _size_of(file: Path) -> int | None:

@@ -1,8 +1,6 @@
 """/v1/system, /v1/system/doctor and the logs of engines: for those who run the server."""
 
-import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -12,12 +10,12 @@ from msgspec import Meta
 
 from api.http.contract.request_parsing import QueryReader
 from api.http.contract.responses import StoredError, moment, send
-from api.http.contract.system_types import System, manager_of, storage_of, versions_of
+from api.http.contract.system_types import System, folders_of, manager_of, storage_of, versions_of
+from api.http.framework.series import Series
 from api.installation.diagnosis import CheckResult, Verdict
 from api.port import BusPort
 from conf.settings import Settings
 from conf.units import rounded_size
-from kernel.process.log import line
 from kernel.process.worker_logs import WorkerLog, logs_of
 from kernel.protocol.errors import EngineNotFound, SpoonError
 from kernel.protocol.ids import EngineId, WorkerId
@@ -28,11 +26,9 @@ from kernel.views.reader import Reader
 STATUS_S: Final = 0.9
 """How long the Manager may take to tell its status."""
 EXAMINED_S: Final = 2.0
-"""How long an answer waits for the doctor; the checks go on after it."""
+"""How long an answer waits for the doctor, and for disks; they are examined on after it."""
 MOST_WORKERS: Final = 4
 """Of an engine: those whose logs are shown."""
-
-_log = logging.getLogger("api")
 
 
 class LogQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,39 +62,6 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[CheckResult, ...]
 
 
-class Examination:
-    """One series of checks at a time, in a thread of its own: a disk or a driver that hangs holds up nobody
-    else. Whoever asks meanwhile gets what was found so far. Thread-safe."""
-
-    def __init__(self, checks: Callable[[], Iterable[CheckResult]]) -> None:
-        self._checks = checks
-        self._lock = threading.Lock()
-        self._found: list[CheckResult] = []
-        self._end = threading.Event()
-        self._end.set()
-
-    def look(self, patience_s: float) -> Diagnosis:
-        """Begin a series, unless one goes on, and wait for it so long at most."""
-        with self._lock:
-            if self._end.is_set():
-                self._found, self._end = [], threading.Event()
-                arguments = (self._found, self._end)
-                threading.Thread(target=self._run, args=arguments, name="doctor", daemon=True).start()
-            found, end = self._found, self._end
-        is_complete = end.wait(patience_s)
-        return Diagnosis(is_complete=is_complete, items=tuple(found))
-
-    def _run(self, found: list[CheckResult], end: threading.Event) -> None:
-        try:
-            for one in self._checks():
-                found.append(one)
-        except Exception as error:  # noqa: BLE001 - the outermost of this thread
-            _log.exception(line("doctor_broke"))
-            found.append(CheckResult(subject="doctor", verdict=Verdict.NOTE, found=f"gave up: {error}"))
-        finally:
-            end.set()
-
-
 class Administration:
     """The server itself, and the logs of its workers."""
 
@@ -106,7 +69,8 @@ class Administration:
         self._settings = settings
         self._bus = bus
         self._reader = reader
-        self._examination = Examination(self._checks)
+        self._examination = Series("doctor", self._checks, _gave_up)
+        self._folders = Series("storage", lambda: folders_of(settings, stored_files(reader)))
         self._log_query = QueryReader(LogQuery)
 
     def show(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -120,12 +84,13 @@ class Administration:
             manager=manager,
             error=error,
             versions=versions_of(schema_number(self._reader)),
-            storage=storage_of(self._settings, stored_files(self._reader)),
+            storage=storage_of(self._settings, dict(self._folders.look(EXAMINED_S)[0])),
         )
         send(resp, 200, system)
 
     def examine(self, req: falcon.Request, resp: falcon.Response) -> None:
-        send(resp, 200, self._examination.look(EXAMINED_S))
+        items, is_complete = self._examination.look(EXAMINED_S)
+        send(resp, 200, Diagnosis(is_complete=is_complete, items=items))
 
     def log(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
         query, row = self._log_query.read(req), find_engine(self._reader, engine_id)
@@ -160,6 +125,10 @@ class Administration:
         for one in status.devices:
             room = f"{one.name}, {rounded_size(one.free_bytes)} of {rounded_size(one.total_bytes)} free"
             yield CheckResult(subject=f"device {one.device}", verdict=Verdict.OK, found=room)
+
+
+def _gave_up(error: Exception) -> CheckResult:
+    return CheckResult(subject="doctor", verdict=Verdict.NOTE, found=f"gave up: {error}")
 
 
 def _shown(log: WorkerLog) -> LogOfWorker:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.http.resources.administration import Examination
+from api.http.framework.series import Series
 from api.installation.diagnosis import CheckResult, Verdict
 from kernel.process.log import line
 from kernel.process.worker_logs import LAUNCHED, log_file
@@ -69,14 +69,14 @@ def test_a_check_that_hangs_holds_nobody_up_and_is_not_begun_again() -> None:
         may_end.wait()
         yield WELL
 
-    examination = Examination(checks)
-    while not (found := examination.look(0.0)).items:
+    series = Series("checks", checks)
+    while not (found := series.look(0.0))[0]:
         pass
-    assert (found.is_complete, found.items) == (False, (WELL,))
+    assert found == ((WELL,), False)
     may_end.set()
-    assert examination.look(30.0).items == (WELL, WELL)
+    assert series.look(30.0) == ((WELL, WELL), True)
     assert len(begun) == 1
-    assert examination.look(30.0).is_complete
+    assert series.look(30.0)[1]
     assert len(begun) == 2
 
 
@@ -85,9 +85,9 @@ def test_a_check_that_breaks_is_told_with_what_was_found_before_it() -> None:
         yield WELL
         raise OSError("no such disk")
 
-    found = Examination(checks).look(30.0)
-    assert (found.is_complete, found.items[0]) == (True, WELL)
-    assert "no such disk" in found.items[1].found
+    broken = CheckResult(subject="b", verdict=Verdict.NOTE, found="no such disk")
+    assert Series("checks", checks, lambda error: broken).look(30.0) == ((WELL, broken), True)
+    assert Series("checks", checks).look(30.0) == ((WELL,), True)
 
 
 def test_the_log_of_an_engine_is_that_of_its_workers(stage: Stage) -> None:
