@@ -19,6 +19,8 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
     "dark, narrow": {"color_scheme": "dark", "viewport": {"width": 360, "height": 740}, "has_touch": True},
 }
 NARROW_PX: Final = 360
+ROUNDS: Final = 3
+"""Around the page with Tab: what the server has told late was not there in the first."""
 
 pytestmark = pytest.mark.skipif(not AXE.exists(), reason="the packages of tests/web are not installed")
 
@@ -72,12 +74,16 @@ def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
             "() => { document.activeElement.blur(); window.reached = new Set(); "
             "addEventListener('focusin', (event) => window.reached.add(event.target), true) }"
         )
-        total = page.evaluate(CONTROLS + ".length")
-        for _ in range(total + 5):
-            page.keyboard.press("Tab")
-        missed = page.evaluate(
-            f"{CONTROLS}.filter((one) => !window.reached.has(one)).map((one) => one.outerHTML.slice(0, 120))"
-        )
+        missed: list[str] = []
+        for _ in range(ROUNDS):
+            for _ in range(page.evaluate(CONTROLS + ".length") + 5):
+                page.keyboard.press("Tab")
+            missed = page.evaluate(
+                f"{CONTROLS}.filter((one) => !window.reached.has(one))"
+                ".map((one) => one.outerHTML.slice(0, 120))"
+            )
+            if not missed:
+                break
         assert missed == [], view
 
 

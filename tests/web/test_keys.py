@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -79,3 +80,50 @@ def test_an_admin_may_pause_what_a_viewer_may_only_watch(guest: Visitor, shared:
     page.keyboard.press("Enter")
     expect(page.get_by_text("viewer-of-the-house")).to_be_visible()
     expect(page.get_by_role("button", name="all")).to_have_count(0)
+
+
+def test_an_admin_makes_a_key_whose_secret_is_shown_once_and_revokes_it(
+    guest: Visitor, shared: Shared
+) -> None:
+    page = guest.visit("system")
+    page.get_by_label("API key").fill(shared.keys["admin"])
+    page.keyboard.press("Enter")
+    keys = page.get_by_role("list", name="API keys")
+    own = keys.get_by_role("listitem").filter(has_text="admin-of-the-house")
+    expect(own.get_by_text("Yours")).to_be_visible()
+    expect(own.get_by_role("button", name="Revoke")).to_have_count(0)
+    page.get_by_role("button", name="Create a key").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("admin-of-the-house")
+    dialog.get_by_label("Role").select_option("viewer")
+    page.get_by_label("Valid for").press("Enter")
+    expect(dialog.get_by_text("admin-of-the-house")).to_be_visible()  # the name is taken
+    dialog.get_by_label("Name").fill("anna")
+    page.get_by_label("Valid for").press("Enter")
+    secret = page.get_by_role("dialog", name="The key anna").locator("pre").inner_text()
+    page.keyboard.press("Escape")
+    bearer = {"Authorization": f"Bearer {secret}"}
+    assert httpx.get(f"{guest.url}v1/session", headers=bearer).json()["role"] == "viewer"
+    anna = keys.get_by_role("listitem").filter(has_text="anna")
+    anna.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(anna.get_by_text("Revoked")).to_be_visible()
+    assert httpx.get(f"{guest.url}v1/session", headers=bearer).status_code == 401
+    assert secret not in page.content()
+
+
+def test_a_viewer_sees_models_engines_and_the_system_but_no_buttons_of_admins(
+    guest: Visitor, shared: Shared
+) -> None:
+    page = guest.visit("models")
+    page.get_by_label("API key").fill(shared.keys["viewer"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="plain")).to_be_visible()
+    for name in ("Add a model", "Scan my folders", "Delete"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    guest.visit("engines")
+    expect(page.get_by_text("No engines yet")).to_be_visible()
+    expect(page.get_by_role("button", name="Create an engine")).to_have_count(0)
+    guest.visit("system")
+    expect(page.get_by_text("enough free space")).to_be_visible()
+    expect(page.get_by_text("API keys")).to_have_count(0)

@@ -1,6 +1,7 @@
 /** @file Dialogs on the browser's own <dialog>: focus stays inside, Escape closes, focus returns. */
 
 import { h } from "./dom.js";
+import { textOf } from "./notices.js";
 import { t } from "./texts.js";
 
 let count = 0;
@@ -43,6 +44,39 @@ export function openDialog(title, content, { class: name = "", isPlain = false }
       resolve(dialog.returnValue);
     });
   });
+}
+
+/**
+ * Ask before something is deleted, with one thing to choose, and do it: what the server says against it stays in view.
+ * @param {{title: string, text: string, choice: string, isChosen?: boolean, yes: string}} texts
+ * @param {(isChosen: boolean) => Promise<unknown>} remove
+ */
+export async function deleting({ title, text, choice, isChosen = false, yes }, remove) {
+  const box = h("input", { type: "checkbox", id: "deleting-choice", ".checked": isChosen });
+  const fault = h("p", { class: "fault", role: "alert" });
+  await openDialog(title, (close) => [
+    h("p", {}, text),
+    h("div", { class: "row" }, box, h("label", { for: box.id }, choice)),
+    fault,
+    h(
+      "div",
+      { class: "buttons" },
+      h("button", { type: "button", onclick: () => close() }, t("dialog.cancel")),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "danger",
+          onclick: () =>
+            remove(box.checked).then(
+              () => close(),
+              (error) => (fault.textContent = textOf(error)),
+            ),
+        },
+        yes,
+      ),
+    ),
+  ]);
 }
 
 /**
