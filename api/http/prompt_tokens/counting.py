@@ -74,46 +74,82 @@ _Group = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class _Text:
+    """What a prompt is, or is at some steps."""
+
+    sections: Sequence[Section]
+    place: Place | None
+    """None: it is not a part of the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPrompt:
+    """A prompt whose syntax was read, which is the same for all text encoders."""
+
+    prompt: str
+    plain: str
+    place: Place
+    joined: tuple[tuple[_Text, ...], ...] | None
+    """Those that AND joins, each at all steps; None: the prompt has no syntax."""
+
+
+def read_prompt(prompt: str, reading: Reading) -> ReadPrompt:
+    """Read the syntax of a prompt.
+
+    Raises: NotCounted; JobRejected, if a job with this prompt would be.
+    """
+    if len(prompt) > MAX_COUNTED:
+        raise NotCounted(TOO_LONG)
+    if reading.technique is PromptTechnique.COMPEL:
+        raise NotCounted(COMPEL)
+    places = places_without_lora_tags(prompt) if reading.lora_tags else range(len(prompt))
+    plain = without_lora_tags(prompt) if reading.lora_tags else prompt
+    if reading.technique is PromptTechnique.NONE:
+        return ReadPrompt(prompt, plain, places.__getitem__, None)
+    composed = ((plain, 1.0, 0),) if reading.is_negative else composed_in_place(plain)
+    joined = tuple(_over_steps(text, reading.steps, _shifted(places, begin)) for text, _, begin in composed)
+    return ReadPrompt(prompt, plain, places.__getitem__, joined)
+
+
+def _over_steps(text: str, steps: int, place: Place) -> tuple[_Text, ...]:
+    texts = dict.fromkeys(texts_by_call(text, steps))
+    if len(texts) == 1:
+        return (_Text(parse(text), place),)
+    if sum(map(len, texts)) > MAX_COUNTED:
+        raise NotCounted(TOO_LONG)
+    return tuple(_Text(parse(one), None) for one in texts)
+
+
 class Counter:
     """Counts for one text encoder."""
 
-    tokenizer: "Tokenizer"
-    words: Sequence[Word]
+    def __init__(self, tokenizer: "Tokenizer", words: Sequence[Word]) -> None:
+        self._tokenizer = tokenizer
+        self._words = words
+        names = [(name, number) for number, word in enumerate(words) for name in word.names]
+        self._names = EmbeddingWords(names)
 
-    def count(self, prompt: str, reading: Reading) -> Count:
-        """The tokens of a prompt.
+    def count(self, read: ReadPrompt) -> Count:
+        """The tokens of a prompt; of one that changes, those of its longest text.
 
-        Raises: NotCounted; JobRejected, if a job with this prompt would be.
+        Raises: NotCounted.
         """
-        if len(prompt) > MAX_COUNTED:
-            raise NotCounted(TOO_LONG)
-        if reading.technique is PromptTechnique.COMPEL:
-            raise NotCounted(COMPEL)
-        places = places_without_lora_tags(prompt) if reading.lora_tags else range(len(prompt))
-        text = without_lora_tags(prompt) if reading.lora_tags else prompt
-        if reading.technique is PromptTechnique.NONE:
-            return self._plain(prompt, text, places.__getitem__)
+        if read.joined is None:
+            return self._plain(read)
         chunks: list[Chunk] = []
-        for one, _, begin in ((text, 1.0, 0),) if reading.is_negative else composed_in_place(text):
-            chunks += self._over_steps(one, reading.steps, _shifted(places, begin))
+        for texts in read.joined:
+            found = [self._chunks(one.sections, one.place) for one in texts]
+            longest = max(found, key=_size)
+            chunks += longest
         return Count(tuple(chunks))
 
-    def _plain(self, prompt: str, text: str, place: Place) -> Count:
-        groups = [(begin, end) for count, begin, end in self._spelled(text) for _ in range(count)]
+    def _plain(self, read: ReadPrompt) -> Count:
+        place = read.place
+        groups = [(begin, end) for count, begin, end in self._spelled(read.plain) for _ in range(count)]
         kept = [(place(begin), place(_last(begin, end)) + 1) for begin, end in groups[:CHUNK_TOKENS]]
         lost = groups[CHUNK_TOKENS:]
-        dropped = prompt[place(lost[0][0]) :].strip() if lost else ""
+        dropped = read.prompt[place(lost[0][0]) :].strip() if lost else ""
         return Count((_chunk(kept, len(kept)),), dropped)
-
-    def _over_steps(self, text: str, steps: int, place: Place) -> Sequence[Chunk]:
-        """The chunks of the longest of the texts that a prompt has over its steps."""
-        texts = dict.fromkeys(texts_by_call(text, steps))
-        if len(texts) == 1:
-            return self._chunks(parse(text), place)
-        if sum(map(len, texts)) > MAX_COUNTED:
-            raise NotCounted(TOO_LONG)
-        found = [self._chunks(parse(one), None) for one in texts]
-        return max(found, key=lambda chunks: (len(chunks), sum(chunk.tokens for chunk in chunks)))
 
     def _chunks(self, sections: Sequence[Section], place: Place | None) -> Sequence[Chunk]:
         chunks = [chunk for section in sections for chunk in self._chunks_of(section, place)]
@@ -133,13 +169,12 @@ class Counter:
         yield _chunk(held, tokens)
 
     def _spelled(self, text: str) -> Iterator[_Group]:
-        names = [(name, number) for number, word in enumerate(self.words) for name in word.names]
-        for begin, end, number in EmbeddingWords(names).split(text):
+        for begin, end, number in self._names.split(text):
             if number is None:
-                encoding = self.tokenizer.encode(text[begin:end], add_special_tokens=False)
+                encoding = self._tokenizer.encode(text[begin:end], add_special_tokens=False)
                 yield from ((1, begin + first, begin + last) for first, last in encoding.offsets)
-            elif (vectors := self.words[number].vectors) is None:
-                raise NotCounted(f"the number of tokens of {self.words[number].names[0]} is not known")
+            elif (vectors := self._words[number].vectors) is None:
+                raise NotCounted(f"the number of tokens of {self._words[number].names[0]} is not known")
             else:
                 yield vectors, begin, end
 
@@ -148,6 +183,10 @@ def _parts(tokens: int) -> Iterator[int]:
     """More tokens than a chunk has are divided."""
     for begin in range(0, tokens, CHUNK_TOKENS):
         yield min(CHUNK_TOKENS, tokens - begin)
+
+
+def _size(chunks: Sequence[Chunk]) -> tuple[int, int]:
+    return len(chunks), sum(chunk.tokens for chunk in chunks)
 
 
 def _placed(fragment: Fragment, begin: int, end: int, place: Place | None) -> _Span | None:

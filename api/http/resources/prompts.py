@@ -19,7 +19,15 @@ from api.http.contract.prompt_types import (
 from api.http.contract.request_parsing import BodyReader, refuse_key
 from api.http.contract.responses import send
 from api.http.contract.validation_errors import ValidationErrors
-from api.http.prompt_tokens.counting import CHUNK_TOKENS, Count, Counter, NotCounted, Reading, Word
+from api.http.prompt_tokens.counting import (
+    CHUNK_TOKENS,
+    Count,
+    Counter,
+    NotCounted,
+    Reading,
+    Word,
+    read_prompt,
+)
 from api.http.prompt_tokens.vocabularies import ENCODERS, Vocabularies
 from conf.settings import Settings
 from kernel.protocol.enums import ModelBase, ModelType, PromptTechnique
@@ -125,7 +133,8 @@ def _word(row: ModelRow, base: ModelBase) -> Word:
 
 def _counted(prompt: str, reading: Reading, counters: dict[str, Counter]) -> PromptTokens:
     try:
-        counts = {name: counter.count(prompt, reading) for name, counter in counters.items()}
+        read = read_prompt(prompt, reading)
+        counts = {name: counter.count(read) for name, counter in counters.items()}
     except (NotCounted, JobRejected) as error:
         return _not_counted(str(error))
     return PromptTokens(encoders=tuple(map(_shown, counts, counts.values())), reason=None)

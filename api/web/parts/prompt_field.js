@@ -182,7 +182,7 @@ class PromptField extends HTMLElement {
     let at = 0;
     for (const { begin, end, kind, depth = 0 } of marks) {
       parts.push(...this.#plain(text, at, begin));
-      parts.push(h("span", { class: kind, "data-depth": depth }, ...this.#plain(text, begin, end)));
+      parts.push(h("span", { class: kind, style: { "--depth": depth } }, ...this.#plain(text, begin, end)));
       at = end;
     }
     fill(this.#marks, ...parts, ...this.#plain(text, at, text.length), "\u200b");

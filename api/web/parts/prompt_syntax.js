@@ -3,12 +3,12 @@
  * The server reads prompts itself (docs/prompts.md); nothing here decides what they mean.
  */
 
-/** @typedef {"weight" | "weaker" | "tag" | "word" | "keyword" | "escape" | "wildcard"} Kind */
+/** @typedef {"weight" | "weaker" | "tag" | "word" | "keyword" | "escape"} Kind */
 
 /** @typedef {{begin: number, end: number, kind: Kind, depth?: number}} Mark */
 
 const SYMBOL =
-  /\\[\\()[\]]|<(?:lora|lyco):[^<>\n]{1,400}>|__[\w/-]{1,100}__|\b(?:BREAK|AND)\b|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[()[\]]/gi;
+  /\\[\\()[\]]|<(?:lora|lyco):[^<>\n]{1,400}>|\b(?:BREAK|AND)\b|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[()[\]]/gi;
 const MOST_DEPTH = 4;
 
 /**
@@ -62,7 +62,6 @@ export function marksOf(text, words = []) {
 function kindOf(symbol) {
   if (symbol.startsWith("\\")) return "escape";
   if (symbol.startsWith("<")) return "tag";
-  if (symbol.startsWith("__")) return "wildcard";
   return symbol === "BREAK" || symbol === "AND" ? "keyword" : null; // in capitals alone
 }
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.http.prompt_tokens.counting import Counter, Reading, Word
+from api.http.prompt_tokens.counting import Counter, Reading, Word, read_prompt
 from api.http.prompt_tokens.vocabularies import NOT_CLIPS, Vocabularies
 from engine_worker.engine.networks.tokenizer import make_tokenizer
 from engine_worker.engine.prompts.clip import Layer
@@ -64,7 +64,7 @@ def test_every_text_has_the_same_tokens(text: str) -> None:
 @given(prompt=WRITTEN.filter(is_one_text))
 def test_chunks_have_as_many_tokens_as_the_engine_puts_there(prompt: str) -> None:
     for pad, own in zip(PADS, tokenizers(), strict=True):
-        found = Counter(own, (WORD,)).count(prompt, SD_EMBED).chunks
+        found = Counter(own, (WORD,)).count(read_prompt(prompt, SD_EMBED)).chunks
         theirs = _chunks(parse(without_lora_tags(prompt)), reader(pad))
         assert [chunk.tokens for chunk in found] == [len(chunk.tokens) for chunk in theirs]
         placed = [one for one in found if one.begin is not None]
@@ -76,7 +76,7 @@ def test_chunks_have_as_many_tokens_as_the_engine_puts_there(prompt: str) -> Non
 @given(prompt=WRITTEN)
 def test_a_prompt_that_is_cut_off_is_cut_where_the_engine_cuts_it(prompt: str) -> None:
     for pad, own in zip(PADS, tokenizers(), strict=True):
-        count = Counter(own, (WORD,)).count(prompt, Reading(PromptTechnique.NONE, False, 20))
+        count = Counter(own, (WORD,)).count(read_prompt(prompt, Reading(PromptTechnique.NONE, False, 20)))
         tokens = reader(pad).tokens(prompt)
         assert [one.tokens for one in count.chunks] == [min(75, len(tokens))]
         assert bool(count.dropped) <= (len(tokens) > 75)
@@ -90,19 +90,19 @@ def test_the_places_of_what_tags_leave_are_those_of_its_characters(prompt: str) 
 
 def test_chunks_stand_where_their_words_are() -> None:
     prompt = "<lora:a:0.5> (red \\(old\\):1.2) ball BREAK sky AND a hat :0.5"
-    count = Counter(tokenizers()[0], ()).count(prompt, SD_EMBED)
+    count = Counter(tokenizers()[0], ()).count(read_prompt(prompt, SD_EMBED))
     shown = [prompt[one.begin : one.end] for one in count.chunks]
     assert shown == ["red \\(old\\):1.2) ball", "sky", "a hat"]
 
 
 def test_a_prompt_that_changes_is_counted_at_its_longest() -> None:
-    count = Counter(tokenizers()[0], ()).count("a [cat:very old dog:0.5]", SD_EMBED)
+    count = Counter(tokenizers()[0], ()).count(read_prompt("a [cat:very old dog:0.5]", SD_EMBED))
     assert [(one.tokens, one.begin) for one in count.chunks] == [(4, None)]
 
 
 def test_words_that_are_cut_off_are_told() -> None:
     prompt = " ".join(["cat"] * 75 + ["the", "End"])
-    count = Counter(tokenizers()[0], ()).count(prompt, Reading(PromptTechnique.NONE, True, 20))
+    count = Counter(tokenizers()[0], ()).count(read_prompt(prompt, Reading(PromptTechnique.NONE, True, 20)))
     assert (count.chunks[0].tokens, count.dropped) == (75, "the End")
 
 

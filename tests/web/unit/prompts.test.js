@@ -8,14 +8,13 @@ import { weighted } from "../../../api/web/parts/prompt_weights.js";
 const shown = (text, words) => marksOf(text, words).map(({ begin, end, kind }) => [text.slice(begin, end), kind]);
 
 test("weights, tags, words and keywords are marked", () => {
-  assert.deepEqual(shown("a (red:1.2) [old] <lora:x:0.8> BREAK dusk \\( __hat__", ["dusk"]), [
+  assert.deepEqual(shown("a (red:1.2) [old] <lora:x:0.8> BREAK dusk \\(", ["dusk"]), [
     ["(red:1.2)", "weight"],
     ["[old]", "weaker"],
     ["<lora:x:0.8>", "tag"],
     ["BREAK", "keyword"],
     ["dusk", "word"],
     ["\\(", "escape"],
-    ["__hat__", "wildcard"],
   ]);
 });
 
