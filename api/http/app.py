@@ -32,6 +32,7 @@ from api.http.framework.thread_pools import waits_of
 from api.http.framework.uploads import upload_limits
 from api.http.gallery.archive import Archive
 from api.http.gallery.deletion import ImageDeletion
+from api.http.gallery.infotexts import ImageInfotexts
 from api.http.gallery.page_starts import ImagePageStarts
 from api.http.gallery.thumbnail_cache import ThumbnailCache
 from api.http.gallery.thumbnails import ThumbnailRemover, Thumbnails
@@ -165,6 +166,7 @@ def _gallery(
         deletion=ImageDeletion(bus, reader),
         archive=Archive(reader, ZipMaker(bus, folder), now_ms),
         thumbnails=Thumbnails(reader, folder, cache, now_ms),
+        infotexts=ImageInfotexts(reader, folder, now_ms),
     )
 
 

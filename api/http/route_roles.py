@@ -39,6 +39,7 @@ OF_VIEWERS: Final = (
     "list_image_pages",
     "get_image",
     "get_image_thumbnail",
+    "get_image_infotext",
     "download_image",
     "download_images",
     "download_reference",

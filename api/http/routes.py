@@ -26,7 +26,7 @@ from api.http.contract.system_types import System
 from api.http.framework.documents import Documents
 from api.http.framework.openapi import ASKING, NOT_ADMITTED, QUEUE_LIMITS
 from api.http.framework.route import Route
-from api.http.gallery import archive, deletion, page_starts, thumbnails
+from api.http.gallery import archive, deletion, infotexts, page_starts, thumbnails
 from api.http.metrics.page import Metrics
 from api.http.resources import administration, infotext, model_upload, session, system
 from api.http.resources import model_folders as folders
@@ -66,6 +66,7 @@ class Gallery:
     deletion: deletion.ImageDeletion
     archive: archive.Archive
     thumbnails: thumbnails.Thumbnails
+    infotexts: infotexts.ImageInfotexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,9 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("get_image_thumbnail", "GET", f"{one_image}/thumbnail", r.gallery.thumbnails.show,
               "Show a small copy of an image", {200: (thumbnails.WEBP,), 304: None}, None,
               thumbnails.ThumbnailQuery, (*NO_IMAGE, e.ImageGone, http.NoThumbnail), TAGGED),
+        Route("get_image_infotext", "GET", f"{one_image}/infotext", r.gallery.infotexts.show,
+              "Show what an image's file says of how it was made", {200: infotexts.ImageInfotext},
+              errors=(*NO_IMAGE, e.ImageGone)),
         Route("edit_image", "PATCH", one_image, r.images.edit, "Set an image's tags, favorite mark and note",
               {200: image.Image}, image.ImageEdit, None, NO_IMAGE),
         Route("delete_image", "DELETE", one_image, r.images.delete, "Delete an image",

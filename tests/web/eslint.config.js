@@ -2,7 +2,7 @@ import js from "@eslint/js";
 
 /** Names that browsers define; what is not here is a mistake, or to be added. */
 const BROWSER =
-  "window document location history localStorage indexedDB fetch setTimeout clearTimeout setInterval clearInterval " +
+  "window document location history localStorage sessionStorage devicePixelRatio indexedDB fetch setTimeout clearTimeout setInterval clearInterval " +
   "requestAnimationFrame cancelAnimationFrame queueMicrotask structuredClone createImageBitmap matchMedia scrollTo " +
   "getComputedStyle getSelection performance console navigator crypto customElements CSS URL URLSearchParams Headers " +
   "Request Response FormData Blob File FileReader Image ImageData Path2D OffscreenCanvas DataTransfer Event " +

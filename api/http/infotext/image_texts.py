@@ -28,6 +28,8 @@ _DESCRIPTION, _MAKER, _MODEL, _EXIF_IFD, _COMMENT = 0x010E, 0x010F, 0x0110, 0x87
 _TEXT_TYPES: Final = frozenset({1, 2, 7})
 """TIFF's types of one byte each: BYTE, ASCII, UNDEFINED."""
 USER_COMMENT: Final = "UserComment"
+INFOTEXT: Final = "parameters"
+"""The keyword of a PNG's text."""
 
 Texts = dict[str, str]
 """Texts by their keyword or, in Exif, by the name of the field."""
@@ -51,6 +53,12 @@ def texts_in(data: bytes) -> Texts:
             raise ValueError(f"its texts must have at most {MAX_ALL_BYTES} bytes")
         found.setdefault(name, text)
     return found
+
+
+def infotext_in(data: bytes) -> str:
+    """The infotext in an image file; empty, if there is none. Raises: as `texts_in`."""
+    texts = texts_in(data)
+    return texts.get(INFOTEXT) or texts.get(USER_COMMENT, "")
 
 
 def _all_texts(data: bytes) -> Iterator[tuple[str, str]]:

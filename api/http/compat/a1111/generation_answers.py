@@ -18,7 +18,7 @@ from api.http.compat.image_files import ImageFile, ImageFiles, SentBody
 from api.http.compat.job_end import tell_in_header
 from api.http.framework.file_headers import plain_name
 from api.http.framework.memory_limiter import MemoryLimiter
-from api.http.infotext.image_texts import USER_COMMENT, texts_in
+from api.http.infotext.image_texts import infotext_in
 from kernel.protocol.enums import BlobKind, ControlType
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE
@@ -35,7 +35,6 @@ from kernel.views.rows import ImageRow, JobRow
 MOST_IMAGES: Final = 10_000
 TIMES: Final = 3
 """A response takes this many times the size of its image files in memory: as they are, and in base64."""
-_INFOTEXT: Final = "parameters"
 
 Asked = TextToImage | ImageToImage
 
@@ -153,12 +152,6 @@ class GenerationAnswers:
 
     def _model(self, model_id: ModelId | None) -> ModelRow | None:
         return None if model_id is None else find_model(self._reader, model_id)
-
-
-def infotext_in(data: bytes) -> str:
-    """The infotext in an image file; empty, if there is none."""
-    texts = texts_in(data)
-    return texts.get(_INFOTEXT) or texts.get(USER_COMMENT, "")
 
 
 def _give_back(files: Sequence[ImageFile]) -> None:
