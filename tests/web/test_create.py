@@ -3,7 +3,6 @@
 import json
 from base64 import b64encode
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -13,10 +12,14 @@ from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Locator, Page, expect
 
 from bench.pictures import png
+from tests.acceptance.patience import PATIENCE_S
+from tests.acceptance.server import Server
+from tests.unit.worker.model_files import lora, write_safetensors
 from tests.web.conftest import Visitor
+from tests.web.test_accessibility import AXE, faults
 
-AXE: Final = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 PLAIN: Final = "plain · SD 1.5"
+LAYER: Final = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 DROP: Final = """([element, name, base64]) => {
   const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
   const dataTransfer = new DataTransfer();
@@ -178,6 +181,55 @@ def test_an_image_of_the_server_opens_as_a_form(visitor: Visitor) -> None:
     expect(page.get_by_label("Seed", exact=True)).to_have_value("")
 
 
+def test_a_lora_is_added_weighed_and_brings_its_words(visitor: Visitor, loras: None) -> None:
+    page = begin(visitor, "a fox")
+    page.get_by_label("LoRAs", exact=True).focus()
+    offered = page.locator("#models-loras option")
+    expect(offered).to_have_count(1)  # that of SDXL does not fit
+    page.get_by_label("LoRAs", exact=True).fill("detail")
+    page.keyboard.press("Enter")
+    page.get_by_label("Weight of detail", exact=True).fill("0.5")
+    page.get_by_role("button", name="sharp lines").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a fox, sharp lines")
+    page.reload()
+    expect(page.get_by_label("Weight of detail", exact=True)).to_have_value("0.5")
+    generated(page)
+    job = jobs_of(visitor)[0]
+    assert [use["weight"] for use in job["loras"]] == [0.5]
+    assert job["prompt"] == "a fox, sharp lines"
+    page.get_by_role("button", name="Remove detail").click()
+    expect(page.get_by_label("LoRAs", exact=True)).to_be_focused()
+    generated(page)
+    assert jobs_of(visitor)[0]["loras"] == []
+
+
+@pytest.fixture(scope="module")
+def loras(studio: Server) -> None:
+    """One that fits the checkpoints, and one that does not."""
+    files = {"detail": lora(LAYER, 768), "other": lora(LAYER, 2048)}
+    with httpx.Client(base_url=f"http://127.0.0.1:{studio.port}/v1", timeout=PATIENCE_S) as http:
+        for name, shapes in files.items():
+            file = write_safetensors(studio.folder / f"{name}.safetensors", shapes)
+            body = {
+                "name": name,
+                "path": file.as_uri(),
+                "model_type": "lora",
+                "trigger_words": ["sharp lines"],
+            }
+            answer = http.post("/models", params={"wait": PATIENCE_S}, json=body).json()
+            assert answer["status"] == "ready", answer
+
+
+def test_a_preset_brings_its_fields_and_leaves_the_others(visitor: Visitor) -> None:
+    preset = {"steps": 7, "scheduler": "euler_a"}
+    assert httpx.put(f"{visitor.url}v1/presets/sketch", json=preset).status_code == 200
+    page = begin(visitor, "a fox", Steps=3)
+    page.get_by_label("Preset", exact=True).select_option("sketch")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("7")
+    expect(page.get_by_label("Scheduler", exact=True)).to_have_value("euler_a")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a fox")
+
+
 def test_sizes_are_offered_by_what_the_model_was_made_for(visitor: Visitor) -> None:
     page = begin(visitor, "a fox")
     page.get_by_label("Usual sizes").select_option(label="Portrait, 448 × 576")
@@ -209,9 +261,10 @@ def test_nothing_hinders_those_who_use_aids(visitor: Visitor, scheme: Any) -> No
     drop(page, png_of(64, 64))
     page.get_by_role("button", name="Reference").click()
     expect(page.get_by_label("Steps", exact=True)).to_have_attribute("aria-invalid", "true")
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run().then((found) => found.violations)")
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    assert faults(page) == []
+    page.get_by_role("button", name="Paint a mask").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert faults(page) == []
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(visitor: Visitor) -> None:
@@ -219,3 +272,17 @@ def test_a_phone_shows_it_without_scrolling_sideways(visitor: Visitor) -> None:
     page = begin(visitor, "a fox")
     generated(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_a_server_that_starts_again_finds_the_form_and_the_jobs_as_they_were(visitor: Visitor) -> None:
+    page = begin(visitor, "a patient fox", Steps=3)
+    generated(page)
+    page.get_by_label("Prompt", exact=True).fill("half a sen")
+    visitor.server.stop()
+    page.get_by_label("Steps", exact=True).fill("5")
+    visitor.server.start()
+    expect(page.locator(".connection")).to_have_attribute("data-state", "live")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("half a sen")
+    generated(page)
+    assert (jobs_of(visitor)[0]["prompt"], jobs_of(visitor)[0]["steps"]) == ("half a sen", 5)
+    expect(page.locator(".job[data-status=finished]")).to_have_count(2)

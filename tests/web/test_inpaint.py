@@ -167,6 +167,46 @@ def test_zooming_and_moving_do_not_move_what_is_painted(visitor: Visitor) -> Non
     assert (round(rows.mean()), round(columns.mean())) == pytest.approx((100, 105), abs=1)
 
 
+def test_a_pen_paints_by_its_pressure(visitor: Visitor) -> None:
+    painter = with_reference(visitor.visit(), grey(200, 200))
+    painter.get_by_label("Brush size").fill("40")
+    (x, y), *_ = spots(painter, 200, (100, 100))
+    pen = {
+        "x": x,
+        "y": y,
+        "button": "left",
+        "buttons": 1,
+        "clickCount": 1,
+        "pointerType": "pen",
+        "force": 0.5,
+    }
+    browser = visitor.context.new_cdp_session(painter.page)
+    browser.send("Input.dispatchMouseEvent", {"type": "mousePressed", **pen})
+    browser.send("Input.dispatchMouseEvent", {"type": "mouseReleased", **pen, "buttons": 0})
+    closed(painter)
+    rows, _ = np.nonzero(kept_mask(painter.page))
+    assert rows.max() - rows.min() + 1 == pytest.approx(20, abs=2)
+
+
+def test_two_fingers_zoom_and_paint_nothing(visitor: Visitor) -> None:
+    painter = with_reference(visitor.visit(), grey(200, 200))
+    before, *_ = spots(painter, 200, (100, 100))
+    browser = visitor.context.new_cdp_session(painter.page)
+    for kind, apart in (("touchStart", 20), ("touchMove", 40), ("touchMove", 60), ("touchEnd", 0)):
+        fingers = [
+            {"x": before[0] + side * apart, "y": before[1], "id": side + 1} for side in (-1, 1) if apart
+        ]
+        browser.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    box = painter.locator(".sheet canvas").bounding_box()
+    stage = painter.get_by_role("application").bounding_box()
+    assert box is not None
+    assert stage is not None
+    assert box["width"] > 2.5 * min(stage["width"], stage["height"])
+    painter.page.keyboard.press("Escape")
+    expect(painter).to_have_count(0)
+    expect(painter.page.locator("[data-role=mask]")).to_have_count(0)
+
+
 STAR = Scene(Shape.STAR, Colour.YELLOW, Colour.BLUE, Place.LEFT, Size.LARGE)
 
 

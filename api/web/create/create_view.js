@@ -29,6 +29,8 @@ class CreateView extends View {
   #standing = Promise.resolve();
   /** Ends when the painter is closed, and its mask is there. */
   #painting = Promise.resolve();
+  /** @type {string | null} the engine that the job would go to */
+  #engineId = null;
   /** While a draft is read, nothing is kept in its place. */
   #reading = 0;
 
@@ -91,6 +93,7 @@ class CreateView extends View {
       (error, engineId) => this.#checked(error, engineId),
       this.signal,
     );
+    lists.addEventListener("change", () => this.#tellDefaults(), { signal: this.signal });
     this.form.addEventListener("change", () => this.#changed(), { signal: this.signal });
     images.addEventListener("change", () => this.#changed(), { signal: this.signal });
     this.#listen();
@@ -113,17 +116,18 @@ class CreateView extends View {
       event.preventDefault();
       void this.#useImage(image);
     });
-    this.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-        event.preventDefault();
-        void this.#submit();
-      }
-    });
+    const keyed = (/** @type {KeyboardEvent} */ event) => {
+      const isMeant = event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat;
+      if (!isMeant || document.querySelector("dialog[open]") !== null) return;
+      event.preventDefault();
+      void this.#submit();
+    };
+    document.addEventListener("keydown", keyed, { signal });
   }
 
   /** What is at hand below the form: to generate, and to begin anew. */
   #bar() {
-    const may = session.now === null || session.mayWrite;
+    const may = mayMake();
     return h(
       "div",
       { class: "generate" },
@@ -219,8 +223,13 @@ class CreateView extends View {
     const others = faults.filter(({ field }) => !field.endsWith("_image_blob"));
     this.form?.blame(others, error && faults.length === 0 ? textOf(error) : "");
     if (error === null) {
-      this.form?.otherwise(this.lists?.engines.find((engine) => engine.engine_id === engineId) ?? null);
+      this.#engineId = engineId;
+      this.#tellDefaults();
     }
+  }
+
+  #tellDefaults() {
+    this.form?.otherwise(this.lists?.engines.find((engine) => engine.engine_id === this.#engineId) ?? null);
   }
 
   /** @param {Event} event */
@@ -230,11 +239,13 @@ class CreateView extends View {
   };
 
   async #submit() {
-    this.validation?.stop();
+    const { results, validation } = this;
+    if (!results || !validation || !mayMake()) return;
+    validation.stop();
     try {
       await this.#painting;
-      await this.results?.submit(await this.#body({ isCheck: false }));
-      this.#checked(null, null);
+      const job = await results.submit(await this.#body({ isCheck: false }));
+      this.#checked(null, job["engine_id"]);
       this.#tellSubmitted();
     } catch (error) {
       if (!(error instanceof ApiError) || error.isTemporary) return complain(error);
@@ -353,6 +364,9 @@ class CreateView extends View {
 function imageIn(data) {
   return [...(data?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? null;
 }
+
+/** Whether this one may submit jobs, as far as the page knows. */
+const mayMake = () => session.now === null || session.mayWrite;
 
 /** @param {number} side */
 const roundToEight = (side) => Math.max(64, Math.round(side / 8) * 8);

@@ -31,9 +31,7 @@ export class InputImages extends EventTarget {
     const file = h("input", {
       type: "file",
       accept: "image/png,image/jpeg,image/webp",
-      class: "visually-hidden",
-      tabindex: -1,
-      "aria-label": t("create.add_image"),
+      hidden: true,
       onchange: () => {
         const [chosen] = file.files ?? [];
         if (chosen) onChoose(chosen);

@@ -2,16 +2,15 @@
 
 import { call } from "../app/api.js";
 import { ApiError } from "../app/errors.js";
-import { eventsOf } from "../app/event_stream.js";
 import { live } from "../app/live.js";
+import { followJob } from "../parts/job_stream.js";
 
 /** @typedef {Record<string, any> & {job_id: string, status: string}} Job */
 /** @typedef {{onJob: (job: Job) => void, onProgress: (data: any) => void, onPreview: (data: any) => void,
  *   onGone: () => void}} Follower */
 
-/** A browser has six connections to a server; one is the page's stream, and requests need some. */
-const MOST = 2;
 const ENDED = ["finished", "failed", "cancelled"];
+const BURST_MS = 300;
 
 /** @param {Job} job */
 export const isOver = (job) => ENDED.includes(job.status);
@@ -21,16 +20,18 @@ export class JobStreams {
   #open = new Map();
   /** @type {Map<string, AbortController>} */
   #streams = new Map();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
 
   /** @param {AbortSignal} signal */
   constructor(signal) {
     this.signal = signal;
     live.on(["job_progress"], (data) => this.#open.get(data.job_id)?.onProgress(data), signal);
-    live.on(["job"], (data) => void (this.#open.has(data.id) && this.#read(data.id)), signal);
-    live.on(["image"], () => this.#readAll(true), signal);
-    live.on(["reset"], () => this.#readAll(false), signal);
-    document.addEventListener("visibilitychange", () => this.#assign(), { signal });
-    signal.addEventListener("abort", () => this.#assign());
+    live.on(["job"], (data) => void this.#read(data.id), signal);
+    live.on(["image"], () => this.#soon(), signal);
+    live.on(["reset"], () => this.#again(), signal);
+    document.addEventListener("visibilitychange", () => this.#again(), { signal });
+    signal.addEventListener("abort", () => this.#again());
   }
 
   /**
@@ -40,64 +41,58 @@ export class JobStreams {
    */
   follow(jobId, follower) {
     this.#open.set(jobId, follower);
-    this.#assign();
+    void this.#stream(jobId);
   }
 
   /** @param {string} jobId */
   leave(jobId) {
     this.#open.delete(jobId);
-    this.#assign();
-  }
-
-  /** Open the streams that are wanted, and close the others. */
-  #assign() {
-    const isIdle = this.signal.aborted || document.hidden;
-    const wanted = isIdle ? [] : [...this.#open.keys()].slice(0, MOST);
-    for (const [jobId, stream] of this.#streams) {
-      if (wanted.includes(jobId)) continue;
-      stream.abort();
-      this.#streams.delete(jobId);
-    }
-    for (const jobId of wanted) {
-      if (!this.#streams.has(jobId)) void this.#run(jobId);
-    }
+    this.#streams.get(jobId)?.abort();
+    this.#streams.delete(jobId);
   }
 
   /** @param {string} jobId */
-  async #run(jobId) {
+  async #stream(jobId) {
+    if (document.hidden || this.signal.aborted) return; // connections are for those who look
     const stream = new AbortController();
     this.#streams.set(jobId, stream);
-    try {
-      for await (const { name, data } of eventsOf(`v1/jobs/${jobId}/events`, { signal: stream.signal })) {
-        const follower = this.#open.get(jobId);
-        if (name === "progress") follower?.onProgress(data);
-        else if (name === "preview") follower?.onPreview(data);
-        else if (name === "image" || name === "state" || name === "waiting") await this.#read(jobId);
-      }
-    } catch {
-      // Refused, or the connection has failed: the page's stream tells what matters.
-    }
+    await followJob(jobId, (event) => this.#hear(jobId, event), stream.signal);
     if (!stream.signal.aborted) await this.#read(jobId);
   }
 
-  /** @param {boolean} isLocal only those without a stream */
-  #readAll(isLocal) {
-    for (const jobId of this.#open.keys()) {
-      if (!(isLocal && this.#streams.has(jobId))) void this.#read(jobId);
-    }
-    if (!isLocal) {
-      for (const stream of this.#streams.values()) stream.abort();
-      this.#streams.clear();
-      this.#assign();
-    }
+  /**
+   * @param {string} jobId
+   * @param {import("../app/event_stream.js").ServerEvent} event
+   */
+  #hear(jobId, { name, data }) {
+    const follower = this.#open.get(jobId);
+    if (name === "progress") follower?.onProgress(data);
+    else if (name === "preview") follower?.onPreview(data);
+    else if (name !== "engine_progress") void this.#read(jobId);
+  }
+
+  /** Open the streams anew, and look at every job. */
+  #again() {
+    for (const stream of this.#streams.values()) stream.abort();
+    this.#streams.clear();
+    for (const jobId of this.#open.keys()) void this.#stream(jobId);
+    this.#soon();
+  }
+
+  /** Look at every open job, once for a burst of news. */
+  #soon() {
+    clearTimeout(this.#timer);
+    if (this.signal.aborted || this.#open.size === 0) return;
+    this.#timer = setTimeout(() => [...this.#open.keys()].forEach((jobId) => void this.#read(jobId)), BURST_MS);
   }
 
   /** @param {string} jobId */
   async #read(jobId) {
     const follower = this.#open.get(jobId);
-    if (follower === undefined) return;
+    if (follower === undefined || this.signal.aborted) return;
     try {
       const job = await call("GET", `v1/jobs/${jobId}`, { signal: this.signal });
+      if (!this.#open.has(jobId)) return; // another answer has come first: it has ended
       follower.onJob(job);
       if (isOver(job)) this.leave(jobId);
     } catch (error) {

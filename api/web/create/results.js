@@ -61,11 +61,14 @@ export class Results {
   /**
    * Submit a job, and show it.
    * @param {Record<string, any>} body
+   * @returns {Promise<Job>}
    * @throws {ApiError}
    */
   async submit(body) {
-    this.#show(await call("POST", "v1/jobs", { body }));
+    const job = await call("POST", "v1/jobs", { body });
+    this.#show(job);
     this.#remember();
+    return job;
   }
 
   /** @param {string} id */
