@@ -31,8 +31,8 @@ const BADGES = /** @type {Record<string, string>} */ ({
 export class JobCard {
   /** @type {Job} */
   job;
-  #status = h("span", {});
-  #line = h("p", { class: "muted small", role: "status" });
+  #status = h("span", { role: "status" });
+  #line = h("p", { class: "muted small" }); // not read aloud: it changes with every step
   #bar = h("progress", { max: 1 });
   #previews = h("div", { class: "pictures previews" });
   #pictures = h("ul", { class: "pictures" });
@@ -67,7 +67,8 @@ export class JobCard {
     const isDone = isOver(job);
     this.element.dataset["status"] = job.status;
     set(this.#status, { class: BADGES[job.status] ?? "badge" });
-    this.#status.textContent = word("job_state", job.status);
+    const state = word("job_state", job.status);
+    if (this.#status.textContent !== state) this.#status.textContent = state;
     this.#bar.hidden = job.status !== "processing";
     if (isDone) this.#previews.replaceChildren();
     if (job["progress"]) this.progress(job["progress"]);
