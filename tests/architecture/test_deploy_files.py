@@ -20,7 +20,7 @@ from conf.load import load
 from conf.settings import Settings
 from conf.units import parse_duration_s
 from kernel.main import EXIT_CONFIGURATION, EXIT_DATABASE, EXIT_TAKEN
-from kernel.protocol.api_keys import key_id_in
+from kernel.protocol.api_keys import PREFIX
 from kernel.protocol.enums import Role
 from tests.architecture.source_files import ROOT
 
@@ -258,7 +258,7 @@ def test_prometheus_shows_a_key_that_may_read_metrics_and_at_first_none() -> Non
     (secret,) = composed()["prometheus"]["secrets"]
     assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
     variable, _, default = loaded("compose.yaml")["secrets"][secret]["file"].strip("${}").partition(":-")
-    assert key_id_in((CONTAINER / default).read_text(encoding="utf-8").strip()) is None
+    assert f"{PREFIX}_" not in (CONTAINER / default).read_text(encoding="utf-8")
     assert f"{variable}=" in section("Container")
     assert ROLES["get_metrics"] is Role.VIEWER
 

@@ -24,7 +24,7 @@ SETS_OF: Final = {
 """The sets that each package may import from; that without a name is what every process needs."""
 NOT_INSTALLED: Final = {
     "training": {"", "worker", "cuda", "cpu", "training"},
-    "bench": {"", "worker", "cuda", "cpu", "pose"},
+    "bench": {"", "worker", "cuda", "cpu", "pose", "dev"},
 }
 """The same of folders that are in no wheel."""
 OPTIONAL: Final = {"sd_embed", "tokenizers"}

@@ -1,7 +1,7 @@
 """Take the pictures of the web page for the documentation: `python -m tests.web.pictures`
 
 A real server with the models that ship makes two dozen images, and starts one more, slow enough to be seen
-growing; then five views are photographed in light, in dark and as on a telephone, as WebP in docs/pictures/web.
+growing; then five views are photographed in light, in dark and on a phone, as WebP in docs/pictures/web.
 """
 
 import argparse
@@ -114,7 +114,6 @@ def take(page: Page, address: str, http: httpx.Client, view: str) -> None:
         page.keyboard.press("Control+Enter")
     page.wait_for_timeout(2_500)
     page.evaluate("() => document.activeElement?.blur()")
-    page.evaluate("async () => Promise.all([...document.images].map((one) => one.decode().catch(() => {})))")
 
 
 if __name__ == "__main__":
