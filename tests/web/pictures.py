@@ -18,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from examples.demo import ENGINE, configured, free_port, register, server, spoon
+from tests.acceptance.patience import wait_for
 from tests.web.conftest import CHROMIUM, SWITCHES
 
 PICTURES: Final = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "web"
@@ -37,7 +38,10 @@ COLORS: Final = (
 )
 PATIENCE_S: Final = 300.0
 WEBP_QUALITY: Final = 82
-PROMPT: Final = "a large (red:1.2) circle on a blue background"
+PROMPTS: Final = (
+    "a small yellow star on a purple background, top",
+    "a large (red:1.2) circle on a blue background",
+)
 
 
 def main() -> None:
@@ -110,8 +114,14 @@ def take(page: Page, address: str, http: httpx.Client, view: str) -> None:
     page.goto(f"{address}#/{view}")
     expect(page.locator("main > * h1")).to_be_attached()
     if view == "create":
-        page.get_by_label("Prompt", exact=True).fill(PROMPT)
-        page.keyboard.press("Control+Enter")
+        for prompt in PROMPTS:
+            page.get_by_label("Prompt", exact=True).fill(prompt)
+            page.keyboard.press("Control+Enter")
+            page.wait_for_timeout(500)
+        loaded = (
+            "() => [...document.querySelectorAll('main img')].filter((one) => one.naturalWidth > 0).length"
+        )
+        wait_for("the images", lambda: page.evaluate(loaded) >= len(PROMPTS), PATIENCE_S)
     page.wait_for_timeout(2_500)
     page.evaluate("() => document.activeElement?.blur()")
 

@@ -10,6 +10,8 @@ import { thumbnailOf } from "./image_list.js";
 /** @typedef {{index: number, total: number, side: number, isCurrent: boolean, isChosen: boolean, isChoosing: boolean}} Standing */
 
 const NAMES = /** @type {const} */ (["index", "total", "side", "isCurrent", "isChosen", "isChoosing"]);
+/** An image that goes within this time says so in the grid; opened, each does. */
+const SOON_MS = 2 * 86_400_000;
 /** A side from which on the larger thumbnail is shown, in pixels of the screen. */
 const LARGE_PX = 320;
 const MOST_TRIES = 3;
@@ -131,7 +133,7 @@ function labelOf(image) {
 function marksOf(image) {
   const marks = [];
   if (image.favorite) marks.push(t("gallery.star"));
-  if (image.gone === null && image.expires_at !== null)
+  if (image.gone === null && image.expires_at !== null && Date.parse(image.expires_at) - Date.now() < SOON_MS)
     marks.push(t("gallery.expires", { when: fromNow(image.expires_at) }));
   if (image.gone === null && image.download_limit !== null) {
     marks.push(t("gallery.downloads_left", { count: image.download_limit - image.downloads }));

@@ -101,7 +101,7 @@ function disksOf({ storage }) {
     h(
       "p",
       { class: "hint" },
-      t("system.limits", { free: bytes(storage.min_free_bytes) }),
+      storage.min_free_bytes === 0 ? "" : t("system.limits", { free: bytes(storage.min_free_bytes) }),
       " ",
       storage.image_quota_bytes === null ? "" : t("system.quota", { size: bytes(storage.image_quota_bytes) }),
     ),
