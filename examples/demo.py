@@ -95,7 +95,8 @@ def draw(folder: Path, prompt: str, out: Path) -> None:
 
 def stay(folder: Path, prompt: str) -> None:
     """A server with the models that ship and a first image, until somebody presses Ctrl-C. Raises: Failed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has it ignored
+        signal.signal(number, signal.default_int_handler)
     port = free_port()
     config = configured(folder, port)
     with server(folder, config):
