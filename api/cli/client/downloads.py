@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import click
+import httpx
 
 from api.cli.client.client_models import Image
 from api.cli.client.events import Preview
@@ -107,18 +108,26 @@ def _download(rest: Rest, image_id: str, out: Path | None, part: Part) -> Path:
 
 
 def save_stream(rest: Rest, path: str, query: Query, out: Path) -> None:
-    """Download what a path sends to a file. Raises: as `save`."""
-    refuse_taken(out)
-    with rest.stream(path, {}, query) as answer, _whole(out) as stream:
-        for chunk in answer.iter_bytes():
-            stream.write(chunk)
+    """Download what a path sends, to a file or stdout. Raises: as `save`."""
+    with rest.stream(path, {}, query) as answer:
+        if out == STDOUT:
+            _pour(answer)
+            return
+        with _whole(out) as stream:
+            for chunk in answer.iter_bytes():
+                stream.write(chunk)
+    click.echo(f"saved {out}", err=True)
 
 
 def pour(rest: Rest, image_id: str, part: Part = WHOLE) -> None:
     """Download a file of an image to stdout. Raises: as `save`."""
     with rest.stream(part.path_of(image_id), {}) as answer:
-        for chunk in answer.iter_bytes():
-            sys.stdout.buffer.write(chunk)
+        _pour(answer)
+
+
+def _pour(answer: httpx.Response) -> None:
+    for chunk in answer.iter_bytes():
+        sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
 
 

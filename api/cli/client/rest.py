@@ -119,7 +119,7 @@ class Rest:
         with (
             self._reaching(),
             self._http.stream(
-                "GET", path, params=_params(query), headers=dict(headers), timeout=timeout
+                "GET", path, params=_params(query) or None, headers=dict(headers), timeout=timeout
             ) as answer,
         ):
             if not answer.is_success:

@@ -197,15 +197,12 @@ def edit(
 @images.command("zip")
 @click.argument("image", nargs=-1)
 @image_filters
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("images.zip"),
-    show_default=True,
-    help="Output file.",
+@out_option(
+    click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    "Output file; - is stdout.  [default: images.zip]",
 )
 @click.pass_obj
-def zip_(invocation: Invocation, /, image: tuple[str, ...], out: Path, **wanted: Wanted) -> None:
+def zip_(invocation: Invocation, /, image: tuple[str, ...], out: Path | None, **wanted: Wanted) -> None:
     """Download each IMAGE (an id), or all images that the options select, as one zip: at most 500.
 
     Each counts as a download. Those that are gone are listed in missing.txt in the zip.
@@ -217,10 +214,11 @@ def zip_(invocation: Invocation, /, image: tuple[str, ...], out: Path, **wanted:
     """
     from api.cli.client.downloads import save_stream
 
+    file = out or Path("images.zip")
+    check_out(file)
     with invocation.rest() as rest:
         query = {**query_of(rest, wanted), "image_ids": ",".join(image) or None}
-        save_stream(rest, "/v1/images/zip", query, out)
-    click.echo(f"saved {out}", err=True)
+        save_stream(rest, "/v1/images/zip", query, file)
 
 
 @images.command()

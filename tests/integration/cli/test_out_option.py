@@ -22,6 +22,7 @@ SAVING = [
     ("jobs", "submit", "a fox"),
     ("jobs", "watch", "j1"),
     ("images", "download", "i1"),
+    ("images", "zip", "i1"),
 ]
 OF_SECRETS = {"engines invite", "keys create", "keys rotate"}
 """Tested with their commands: nobody but the owner may read what they save."""
@@ -49,6 +50,7 @@ def has(api: FakeApi, *image_ids: str) -> None:
         }
         api.on("GET", f"/v1/images/{image_id}", Answer(body=image))
         api.on("GET", f"/v1/images/{image_id}/download", Answer(raw=BYTES, mime="image/png"))
+    api.on("GET", "/v1/images/zip", Answer(raw=BYTES, mime="application/zip"))
 
 
 @pytest.fixture
