@@ -293,7 +293,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
               "Count images, and show where their pages begin",
               {200: page_starts.ImagePages}, query=page_starts.ImagePagesQuery),
         Route("download_images", "GET", "/v1/images/zip", r.gallery.archive.show,
-              "Download many images as one zip", {200: archive.ZIP}, None, archive.ZipQuery,
+              "Download many images as one zip", {200: (archive.ZIP,)}, None, archive.ZipQuery,
               (*NO_IMAGE, e.ImageGone, e.TooManyRequests)),
         Route("delete_images", "POST", "/v1/images/delete", r.gallery.deletion.delete,
               "Delete images by their ids", {200: deletion.ImagesDeleted}, deletion.ImagesDeleteInput),

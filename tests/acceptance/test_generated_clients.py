@@ -21,6 +21,7 @@ content_type_overrides:
   image/png: application/octet-stream
   image/jpeg: application/octet-stream
   image/webp: application/octet-stream
+  application/zip: application/octet-stream
   text/plain: application/octet-stream
 """
 """As docs/api.md says it."""
