@@ -5,9 +5,9 @@ import { fill, h, keep, set } from "../app/dom.js";
 import { duration } from "../app/format.js";
 import { complain } from "../app/notices.js";
 import { addressOf } from "../app/router.js";
-import { t, word } from "../app/texts.js";
+import { t } from "../app/texts.js";
+import { badgeOf, isOver, progressText, promptOf, stateText, waitText } from "../parts/job_words.js";
 import { pictureOf } from "./input_images.js";
-import { isOver } from "./job_streams.js";
 
 /** @typedef {import("./job_streams.js").Job} Job */
 
@@ -19,14 +19,6 @@ import { isOver } from "./job_streams.js";
  * @property {(jobId: string) => void} retry
  * @property {(jobId: string) => void} hide take the card away
  */
-
-const BADGES = /** @type {Record<string, string>} */ ({
-  waiting: "badge",
-  processing: "badge busy",
-  finished: "badge good",
-  failed: "badge bad",
-  cancelled: "badge",
-});
 
 export class JobCard {
   /** @type {Job} */
@@ -46,12 +38,12 @@ export class JobCard {
   constructor(job, acts) {
     this.acts = acts;
     this.job = job;
-    set(this.#bar, { "aria-label": t("create.progress") });
+    set(this.#bar, { "aria-label": t("job.progress") });
     this.element = h(
       "li",
       { class: "card job", "data-job": job.job_id },
       h("div", { class: "row apart" }, this.#status, this.#buttons),
-      h("p", { class: "prompt" }, job["prompt"] || t("create.no_prompt")),
+      h("p", { class: "prompt" }, promptOf(job)),
       this.#bar,
       this.#line,
       this.#said,
@@ -66,13 +58,13 @@ export class JobCard {
     this.job = job;
     const isDone = isOver(job);
     this.element.dataset["status"] = job.status;
-    set(this.#status, { class: BADGES[job.status] ?? "badge" });
-    const state = word("job_state", job.status);
+    set(this.#status, { class: badgeOf(job.status) });
+    const state = stateText(job.status);
     if (this.#status.textContent !== state) this.#status.textContent = state;
     this.#bar.hidden = job.status !== "processing";
     if (isDone) this.#previews.replaceChildren();
     if (job["progress"]) this.progress(job["progress"]);
-    else this.#line.textContent = isDone ? timeOf(job) : waitOf(job);
+    else this.#line.textContent = isDone ? timeOf(job) : waitText(job);
     const warnings = job["warnings"] ?? [];
     fill(
       this.#said,
@@ -83,18 +75,12 @@ export class JobCard {
     if (isDone || job.status === "processing") void this.#showImages();
   }
 
-  /** @param {any} progress */
-  progress({ stage, step, steps, fraction, eta_s: eta }) {
+  /** @param {import("../parts/job_words.js").Progress} progress */
+  progress(progress) {
     if (isOver(this.job)) return;
     this.#bar.hidden = false;
-    this.#bar.value = fraction ?? 0;
-    this.#line.textContent = [
-      word("stage", stage),
-      steps ? t("create.step_of", { step, steps }) : "",
-      eta === null || eta === undefined ? "" : t("create.eta", { time: duration(eta) }),
-    ]
-      .filter((text) => text !== "")
-      .join(" · ");
+    this.#bar.value = progress.fraction;
+    this.#line.textContent = progressText(progress);
   }
 
   /** @param {any} preview */
@@ -112,9 +98,9 @@ export class JobCard {
     const { job_id: id, status } = this.job;
     const act = (/** @type {string} */ text, /** @type {() => void} */ run) =>
       h("button", { type: "button", class: "quiet", onclick: run }, text);
-    if (!isDone) return [act(t("create.cancel"), () => void this.#cancel())];
+    if (!isDone) return [act(t("job.cancel"), () => void this.#cancel())];
     return [
-      status === "finished" ? null : act(t("create.retry"), () => this.acts.retry(id)),
+      status === "finished" ? null : act(t("job.retry"), () => this.acts.retry(id)),
       h(
         "button",
         { type: "button", class: "quiet", "aria-label": t("create.hide_job"), onclick: () => this.acts.hide(id) },
@@ -163,7 +149,7 @@ export class JobCard {
           src: pictureOf(image.image_id),
           width: image.width,
           height: image.height,
-          alt: image.prompt || t("create.no_prompt"),
+          alt: promptOf(image),
         }),
       ),
       h(
@@ -176,18 +162,6 @@ export class JobCard {
       h("p", { class: "muted small" }, t("create.seed_was", { seed: image.seed })),
     );
   }
-}
-
-/** @param {Job} job */
-function waitOf(job) {
-  const { queue_position: place, queue_eta_s: eta, waits_for: reason } = job;
-  return [
-    reason ? word("waits_for", reason) : "",
-    place ? t("create.place", { place }) : "",
-    eta ? t("create.eta", { time: duration(eta) }) : "",
-  ]
-    .filter((text) => text !== "")
-    .join(" · ");
 }
 
 /** @param {Job} job */

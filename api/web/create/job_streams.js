@@ -4,16 +4,13 @@ import { call } from "../app/api.js";
 import { ApiError } from "../app/errors.js";
 import { live } from "../app/live.js";
 import { followJob } from "../parts/job_stream.js";
+import { isOver } from "../parts/job_words.js";
 
 /** @typedef {Record<string, any> & {job_id: string, status: string}} Job */
 /** @typedef {{onJob: (job: Job) => void, onProgress: (data: any) => void, onPreview: (data: any) => void,
  *   onGone: () => void}} Follower */
 
-const ENDED = ["finished", "failed", "cancelled"];
 const BURST_MS = 300;
-
-/** @param {Job} job */
-export const isOver = (job) => ENDED.includes(job.status);
 
 export class JobStreams {
   /** @type {Map<string, Follower>} open jobs, the oldest first */

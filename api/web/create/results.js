@@ -7,8 +7,9 @@ import { ApiError } from "../app/errors.js";
 import { live } from "../app/live.js";
 import { complain } from "../app/notices.js";
 import { t } from "../app/texts.js";
+import { isOver } from "../parts/job_words.js";
 import { JobCard } from "./job_card.js";
-import { isOver, JobStreams } from "./job_streams.js";
+import { JobStreams } from "./job_streams.js";
 
 /** @typedef {import("./job_streams.js").Job} Job */
 

@@ -3,12 +3,13 @@
 import { address, call } from "../app/api.js";
 import { fill, h, keep, set } from "../app/dom.js";
 import { openInCreate } from "../app/drafts.js";
-import { date, duration, fromNow } from "../app/format.js";
+import { date, fromNow } from "../app/format.js";
 import { complain } from "../app/notices.js";
 import { addressOf } from "../app/router.js";
 import { session } from "../app/session.js";
-import { t, word } from "../app/texts.js";
+import { t } from "../app/texts.js";
 import { followJob } from "./job_stream.js";
+import { badgeOf, isOver, progressText, promptOf, stateText, waitText } from "./job_words.js";
 
 /**
  * A job as the API shows it; the rest of its fields are passed on.
@@ -19,15 +20,8 @@ import { followJob } from "./job_stream.js";
  *   names: Record<string, string>, key_id: string | null, created_at: string, finished_at: string | null}} Job
  */
 
-/** @typedef {{stage: string, step: number, steps: number, fraction: number, eta_s: number | null}} Progress */
+/** @typedef {import("./job_words.js").Progress} Progress */
 
-const OPEN = new Set(["waiting", "processing"]);
-const KINDS = /** @type {Record<string, string>} */ ({
-  processing: "busy",
-  finished: "good",
-  failed: "bad",
-  cancelled: "",
-});
 const LEAST_PRIORITY = -1000;
 const GREATEST_PRIORITY = 1000;
 
@@ -72,9 +66,9 @@ class JobCard extends HTMLElement {
     const before = this.job;
     this.job = job;
     this.dataset.status = job.status;
-    this.#state.className = `badge ${KINDS[job.status] ?? ""}`;
-    this.#state.textContent = word("job.status", job.status);
-    this.#prompt.textContent = job.prompt || t("job.no_prompt");
+    this.#state.className = badgeOf(job.status);
+    this.#state.textContent = stateText(job.status);
+    this.#prompt.textContent = promptOf(job);
     this.#facts.textContent = factsOf(job);
     this.#fault.textContent = job.error?.detail ?? "";
     if (before?.status !== job.status) fill(this.#buttons, ...this.#actions(job));
@@ -88,7 +82,7 @@ class JobCard extends HTMLElement {
    * @param {Progress} progress
    */
   advance(progress) {
-    if (this.job === null || !OPEN.has(this.job.status)) return;
+    if (this.job === null || isOver(this.job)) return;
     this.#showProgress(progress);
   }
 
@@ -98,13 +92,13 @@ class JobCard extends HTMLElement {
     this.#bar.hidden = job.status !== "processing";
     if (progress === null) this.#bar.removeAttribute("value");
     else this.#bar.value = progress.fraction;
-    this.#stage.textContent = progress !== null && job.status === "processing" ? stageText(progress) : waitText(job);
+    this.#stage.textContent = progress !== null && job.status === "processing" ? progressText(progress) : waitText(job);
   }
 
   /** @param {Job} job */
   #showPictures(job) {
     const made = job.status === "finished" ? job.image_ids : [];
-    if (OPEN.has(job.status)) return; // previews come by the job's own stream
+    if (!isOver(job)) return; // previews come by the job's own stream
     keep(this.#pictures, made, { key: (imageId) => imageId, create: (imageId) => thumbnail(imageId, job.prompt) });
   }
 
@@ -141,7 +135,7 @@ class JobCard extends HTMLElement {
     if (job.status === "waiting") {
       actions.push(["job.sooner", () => this.#prefer(1)], ["job.later", () => this.#prefer(-1)]);
     }
-    if (OPEN.has(job.status)) actions.push(["job.cancel", () => call("POST", `${path}/cancel`)]);
+    if (!isOver(job)) actions.push(["job.cancel", () => call("POST", `${path}/cancel`)]);
     if (job.status === "failed" || job.status === "cancelled") {
       actions.push(["job.retry", () => call("POST", `${path}/retry`)]);
     }
@@ -212,28 +206,4 @@ function factsOf(job) {
   if (job.key_id !== null && job.names[job.key_id]) facts.push(String(job.names[job.key_id]));
   facts.push(job.finished_at === null ? fromNow(job.created_at) : date(job.finished_at));
   return facts.join(" · ");
-}
-
-/**
- * @param {Progress} progress
- * @returns {string}
- */
-function stageText({ stage, step, steps, eta_s: etaS }) {
-  const parts = [word("job.stage", stage)];
-  if (stage === "denoising") parts.push(t("job.step", { step, steps }));
-  if (etaS !== null) parts.push(t("job.eta", { time: duration(etaS) }));
-  return parts.join(" · ");
-}
-
-/**
- * @param {Job} job
- * @returns {string}
- */
-function waitText(job) {
-  if (job.status !== "waiting") return "";
-  const parts = [];
-  if (job.queue_position !== null) parts.push(t("job.position", { position: job.queue_position }));
-  if (job.queue_eta_s !== null) parts.push(t("job.turn_in", { time: duration(job.queue_eta_s) }));
-  if (job.waits_for !== null) parts.push(word("job.waits_for", job.waits_for));
-  return parts.join(" · ");
 }

@@ -5,9 +5,8 @@
 
 import { eventsOf } from "../app/event_stream.js";
 
-const MOST = 2;
-let open = 0;
-/** @type {(() => void)[]} */
+let free = 2;
+/** @type {(() => void)[]} those who take the next places, in their order */
 const waiting = [];
 
 /**
@@ -17,31 +16,39 @@ const waiting = [];
  * @param {AbortSignal} signal
  */
 export async function followJob(jobId, heard, signal) {
-  if (open >= MOST && !(await turn(signal))) return;
-  open += 1;
+  if (!(await place(signal))) return;
   try {
     for await (const event of eventsOf(`v1/jobs/${jobId}/events`, { signal })) heard(event);
   } catch {
     // Too many streams, or a lost connection.
   } finally {
-    open -= 1;
-    if (open < MOST) waiting.shift()?.();
+    const next = waiting.shift();
+    if (next === undefined) free += 1;
+    else next(); // the place is its
   }
 }
 
 /**
- * Wait until a stream has ended.
+ * Take a place, as soon as there is one.
  * @param {AbortSignal} signal
  * @returns {Promise<boolean>} false: `signal` came first
  */
-function turn(signal) {
+async function place(signal) {
+  if (free > 0) {
+    free -= 1;
+    return true;
+  }
   return new Promise((resolve) => {
-    const begin = () => resolve(true);
-    waiting.push(begin);
-    const leave = () => {
-      waiting.splice(waiting.indexOf(begin), 1);
-      resolve(false);
-    };
-    signal.addEventListener("abort", () => (waiting.includes(begin) ? leave() : undefined), { once: true });
+    const take = () => resolve(true);
+    waiting.push(take);
+    signal.addEventListener(
+      "abort",
+      () => {
+        const at = waiting.indexOf(take);
+        if (at >= 0) waiting.splice(at, 1);
+        resolve(false); // without effect once it has its place
+      },
+      { once: true },
+    );
   });
 }

@@ -9,6 +9,7 @@ import { session } from "../app/session.js";
 import { t } from "../app/texts.js";
 import { View } from "../app/view.js";
 import { jobCard } from "../parts/job_card.js";
+import { isOver } from "../parts/job_words.js";
 
 /** @typedef {import("../parts/job_card.js").Job} Job */
 
@@ -19,7 +20,6 @@ const PLACED = 15;
 const MOST_ENDED = 30;
 /** What has changed within this time is read together. */
 const GATHER_MS = 250;
-const OPEN = ["processing", "waiting"];
 
 class QueueView extends View {
   /** @type {Map<string, Job>} */
@@ -152,7 +152,7 @@ class QueueView extends View {
 
   #show() {
     const jobs = [...this.#jobs.values()];
-    const ended = jobs.filter((job) => !OPEN.includes(job.status)).sort((a, b) => order(b, a));
+    const ended = jobs.filter(isOver).sort((a, b) => order(b, a));
     const shown = {
       processing: jobs.filter((job) => job.status === "processing").sort(order),
       waiting: this.#waiting().slice(0, MOST_WAITING),
