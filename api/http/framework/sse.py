@@ -7,7 +7,6 @@ the database (adr/0062).
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from math import inf
@@ -19,7 +18,8 @@ import msgspec
 from api.http.contract.errors import TooManyStreams
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.connection_limits import origin_of
-from api.http.framework.deferral import Bell, Part, Streaming
+from api.http.framework.deferral import Bell, Part
+from api.http.framework.generated_body import GeneratedBody
 from api.http.framework.thread_pools import Pool
 from api.hub import Subscription
 from kernel.process.log import line
@@ -79,12 +79,8 @@ def take_place(slots: ConcurrencyLimit, req: falcon.Request) -> Callable[[], Non
     return lambda: slots.give_back(address)
 
 
-class Stream:
-    """The body of a response; it has a place and a subscription until it is dropped.
-
-    Its first part is sent by the thread of the request, for the head needs one. From then on the connection
-    asks for parts (`api.http.framework.deferral.OpenStream`).
-    """
+class Stream(GeneratedBody):
+    """The body of a response; it has a place and a subscription until it is dropped."""
 
     def __init__(
         self,
@@ -101,37 +97,20 @@ class Stream:
         `pool`: for frames that ask the Manager another one than this. `left_s`: for how long the key of the
         reader is valid; then the stream ends.
         """
-        self.pool = pool
-        self.bell = Bell()
+        bell = Bell()
+        ear = subscribe(bell.ring)
+
+        def leave_place() -> None:
+            ear.close()
+            leave()
+
+        super().__init__(frames(ear), leave_place, pool, bell)
         self._clock, self._left_s = clock, left_s
         self.until_s = self._next_look_s()
-        self._ear = subscribe(self.bell.ring)
-        self._frames = frames(self._ear)
-        self._leave = leave
-        self._lock = threading.Lock()
-        """Held by whoever runs the generator."""
-        self._has_begun = self._is_over = self._is_handed_over = False
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        """The first part. Raises: Streaming, after it, unless it was the last."""
-        if self._is_over:
-            raise StopIteration
-        if self._has_begun:
-            self._is_handed_over = True
-            raise Streaming(self)
-        self._has_begun = True
-        return self.take().data
-
-    def take(self) -> Part:
+    def _next_part(self) -> Part:
         """The frames that are to be sent now; a comment, if there was nothing for long."""
-        self.bell.listen()
-        with self._lock:
-            data = b"".join(self._together())
-        if self.bell.is_stopped:
-            self._end_frames()
+        data = b"".join(self._together())
         is_silent = not data and not self._is_over
         if is_silent and self._clock() >= self.until_s:
             data = KEEP_ALIVE
@@ -150,7 +129,7 @@ class Stream:
             self._is_over = True
             return
         try:
-            for frame in self._frames:
+            for frame in self._pieces:
                 if frame == PAUSE:
                     return
                 if frame != TAKEN:
@@ -162,26 +141,6 @@ class Stream:
         except SpoonError as error:  # the head is sent, so the stream can only end; clients reconnect
             _log.warning(line("end_stream", code=error.code, detail=error.detail))
         self._is_over = True
-
-    def close(self) -> None:
-        """Called when the thread of the request leaves it. If a connection goes on with it, it stays open."""
-        if not self._is_handed_over:
-            self.drop()
-
-    def drop(self) -> None:
-        """Give the place back; a repeated call has no effect."""
-        if self.bell.stop():
-            self._ear.close()
-            self._leave()
-            self._end_frames()
-
-    def _end_frames(self) -> None:
-        """Close the generator, unless a thread is in it; then that one does so."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self._frames.close()
-            finally:
-                self._lock.release()
 
 
 def describe(resp: falcon.Response) -> None:

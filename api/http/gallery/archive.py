@@ -14,7 +14,9 @@ from api.http.contract.responses import moment
 from api.http.contract.search_query import check_search
 from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.concurrency_limit import ConcurrencyLimit
-from api.http.gallery.archive_stream import PieceStream
+from api.http.framework.deferral import Bell, Part
+from api.http.framework.generated_body import GeneratedBody, Pieces
+from api.http.framework.thread_pools import Pool
 from api.http.gallery.zip_pieces import Member, Missing, ZipMaker
 from api.http.resources.ownership import seen
 from kernel.protocol.enums import GONE_TEXTS
@@ -102,6 +104,24 @@ class Archive:
         if not members:
             raise ImageGone("all of these images are gone") if has_gone else ImageNotFound(_UNKNOWN)
         return members, missing
+
+
+class PieceStream(GeneratedBody):
+    """The next piece is asked for when the client has taken the one before, so what follows a `yield` in the
+    generator happens when its piece has left."""
+
+    until_s = float("inf")
+
+    def __init__(self, pieces: Pieces, leave: Callable[[], None]) -> None:
+        super().__init__(pieces, leave, Pool.ASK, Bell())
+
+    def _next_part(self) -> Part:
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._is_over = True
+            return Part(b"", is_last=True)
+        self.bell.ring()  # it goes on as soon as this piece is taken
+        return Part(piece)
 
 
 def check_zip(query: ZipQuery, faults: ValidationErrors) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from api.http.framework.file_headers import plain_name
-from api.http.gallery.archive_stream import Pieces
+from api.http.framework.generated_body import Pieces
 from api.port import BusPort
 from kernel.protocol.client import ClaimDownload, DownloadGranted, FinishDownload
 from kernel.protocol.errors import ImageGone, ManagerUnreachable, SpoonError

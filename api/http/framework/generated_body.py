@@ -1,8 +1,8 @@
-"""Bytes that are made only as the client takes them, sent without a thread between the pieces."""
+"""The body of a response that a generator makes, sent without a thread between its parts."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
-from typing import Final
 
 from api.http.framework.deferral import Bell, Part, Streaming
 from api.http.framework.thread_pools import Pool
@@ -10,31 +10,33 @@ from api.http.framework.thread_pools import Pool
 Pieces = Generator[bytes, None, None]
 
 
-class PieceStream:
-    """The body of a response. The next piece is asked for when the client has taken the one before, so what
-    follows a `yield` in the generator happens when its piece has left
-    (`api.http.framework.deferral.OpenStream`).
+class GeneratedBody(ABC):
+    """Its first part is sent by the thread of the request, for the head needs one.
 
-    The first piece is sent by the thread of the request, for the head needs one.
+    From then on the connection asks for parts (`api.http.framework.deferral.OpenStream`).
     """
 
-    pool: Final = Pool.ASK
-    until_s: Final = float("inf")
+    until_s: float
 
-    def __init__(self, pieces: Pieces, leave: Callable[[], None]) -> None:
-        """`leave` is called once, when nothing more will be sent."""
-        self.bell = Bell()
+    def __init__(self, pieces: Pieces, leave: Callable[[], None], pool: Pool, bell: Bell) -> None:
+        """`leave` is called once, when nothing more will be sent; `bell` rings when more is to be sent."""
+        self.pool = pool
+        self.bell = bell
         self._pieces = pieces
         self._leave = leave
         self._lock = threading.Lock()
         """Held by whoever runs the generator."""
-        self._has_begun = self._is_handed_over = self._is_over = False
+        self._has_begun = self._is_over = self._is_handed_over = False
+
+    @abstractmethod
+    def _next_part(self) -> Part:
+        """What is to be sent now, out of the generator; sets `_is_over` with the last. The lock is held."""
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        """The first piece. Raises: Streaming, after it, unless it was the last."""
+        """The first part. Raises: Streaming, after it, unless it was the last."""
         if self._is_over:
             raise StopIteration
         if self._has_begun:
@@ -44,17 +46,13 @@ class PieceStream:
         return self.take().data
 
     def take(self) -> Part:
-        """The next piece."""
+        """The next part."""
         self.bell.listen()
         with self._lock:
-            piece = next(self._pieces, None)
-        if piece is None:
-            self._is_over = True
-            return Part(b"", is_last=True)
+            part = self._next_part()
         if self.bell.is_stopped:
             self._end_pieces()
-        self.bell.ring()  # it goes on as soon as this piece is taken
-        return Part(piece)
+        return part
 
     def close(self) -> None:
         """Called when the thread of the request leaves it. If a connection goes on with it, it stays open."""
