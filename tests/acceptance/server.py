@@ -176,6 +176,20 @@ class Server:
             line.close()
         self.records.close()
 
+    # What people do with it.
+
+    def spoon(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the command line for this installation."""
+        command = [sys.executable, "-m", "api.cli.main", "--config", str(self.config_file), *arguments]
+        environ = environment(self.folder) | variables
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    def make_key(self, name: str, role: str) -> str:
+        """A new API key."""
+        made = self.spoon("keys", "create", name, "--role", role)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
+
     # What can be seen of it.
 
     def processes(self, module: str | None = None) -> list[Found]:

@@ -1,7 +1,5 @@
 """API keys of a real server: made by the command line, asked for by the API, ended at once."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ from kernel.protocol.ids import JobId
 from tests.acceptance.conftest import cleaned_up, copy_of
 from tests.acceptance.orders import PLAIN
 from tests.acceptance.patience import PATIENCE_S, wait_for
-from tests.acceptance.processes import API, environment
+from tests.acceptance.processes import API
 from tests.acceptance.server import Server
 
 AT_ONCE_S = 5.0
@@ -29,15 +27,8 @@ class Shared:
     server: Server
     keys: dict[str, str] = field(default_factory=dict)
 
-    def spoon(self, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "api.cli.main", "--config", str(self.server.config_file), *arguments]
-        environ = environment(self.server.folder) | more
-        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-
     def make(self, name: str, role: str) -> None:
-        made = self.spoon("keys", "create", name, "--role", role)
-        assert made.returncode == 0, made.stderr
-        self.keys[name] = made.stdout.strip()
+        self.keys[name] = self.server.make_key(name, role)
 
     def client(self, name: str | None = None) -> httpx.Client:
         headers = {} if name is None else {"Authorization": f"Bearer {self.keys[name]}"}
@@ -87,14 +78,14 @@ def test_the_command_line_takes_the_key_from_a_file_or_a_variable_and_never_from
 ) -> None:
     file = tmp_path / "alice.key"
     file.write_text(shared.keys["alice"] + "\n")
-    bare = shared.spoon("jobs", "list")
+    bare = shared.server.spoon("jobs", "list")
     assert bare.returncode == 10
     assert "[key_missing]" in bare.stderr
     assert "--key-file FILE" in bare.stderr
-    assert shared.spoon("--key-file", str(file), "jobs", "list").returncode == 0
-    assert shared.spoon("jobs", "list", SPOON_KEY=shared.keys["alice"]).returncode == 0
-    assert shared.spoon("jobs", "list", SPOON_KEY_FILE=str(file)).returncode == 0
-    refused = shared.spoon("queue", "pause", SPOON_KEY=shared.keys["alice"])
+    assert shared.server.spoon("--key-file", str(file), "jobs", "list").returncode == 0
+    assert shared.server.spoon("jobs", "list", SPOON_KEY=shared.keys["alice"]).returncode == 0
+    assert shared.server.spoon("jobs", "list", SPOON_KEY_FILE=str(file)).returncode == 0
+    refused = shared.server.spoon("queue", "pause", SPOON_KEY=shared.keys["alice"])
     assert (refused.returncode, "[key_not_allowed]" in refused.stderr) == (10, True)
 
 
@@ -104,7 +95,7 @@ def test_a_revoked_key_and_its_streams_end_at_once(shared: Shared) -> None:
         assert stream.status_code == 200
         lines = stream.iter_lines()
         next(lines)
-        revoked = shared.spoon("keys", "revoke", "mallory", "--yes")
+        revoked = shared.server.spoon("keys", "revoke", "mallory", "--yes")
         at_s = time.monotonic()
         assert revoked.returncode == 0, revoked.stderr
         while client.get("/v1/jobs").status_code == 200:
@@ -145,7 +136,7 @@ def test_a_session_outlives_the_api_and_ends_with_a_rotation(shared: Shared) -> 
         process.send(9)
         wait_for("another API", lambda: is_served(shared))
         assert browser.get("/v1/session").json()["name"] == "bob"
-        shared.keys["bob"] = shared.spoon("keys", "rotate", "bob").stdout.strip()
+        shared.keys["bob"] = shared.server.spoon("keys", "rotate", "bob").stdout.strip()
         wait_for("the end of the session", lambda: browser.get("/v1/session").status_code == 401)
     assert shared.get("/v1/session", "bob").json()["name"] == "bob"
 
@@ -176,7 +167,7 @@ def test_what_is_done_over_the_bus_has_a_line_in_the_log(shared: Shared) -> None
 
 def test_the_secrets_of_keys_are_nowhere(shared: Shared) -> None:
     """Neither in the files of the server, nor in what it says, nor in the arguments of its processes."""
-    listed = shared.spoon("keys", "list", "--json").stdout + shared.get("/v1/keys", "root").text
+    listed = shared.server.spoon("keys", "list", "--json").stdout + shared.get("/v1/keys", "root").text
     assert {"root", "alice"} <= {one["name"] for one in shared.get("/v1/keys", "root").json()["items"]}
     commands = b"".join(Path(f"/proc/{one.pid}/cmdline").read_bytes() for one in shared.server.processes())
     files = [path for path in shared.server.folder.rglob("*") if path.is_file()]

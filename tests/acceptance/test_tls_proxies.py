@@ -2,8 +2,6 @@
 
 import re
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,6 @@ from kernel.protocol.ids import JobId
 from tests.acceptance.conftest import cleaned_up, copy_of
 from tests.acceptance.orders import PLAIN
 from tests.acceptance.patience import PATIENCE_S, wait_for
-from tests.acceptance.processes import environment
 from tests.acceptance.server import Server
 from tests.acceptance.tls_proxies import NAME, PROXIES, TlsProxy, a_proxy
 
@@ -66,21 +63,9 @@ def server(installed: Path) -> Iterator[tuple[Server, str]]:
     """A server that has a key before it starts: without one it would not, behind a proxy."""
     with copy_of(installed) as folder, cleaned_up(Server(folder, with_api=True)) as server:
         server.configure(server=SETTINGS)
-        command = [
-            sys.executable,
-            "-m",
-            "api.cli.main",
-            "--config",
-            str(server.config_file),
-            "keys",
-            "create",
-        ]
-        made = subprocess.run(
-            [*command, "root", "--role", "admin"],
-            env=environment(folder), capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        key = server.make_key("root", "admin")
         server.start()
-        yield server, made.stdout.strip()
+        yield server, key
 
 
 @pytest.fixture(scope="module", params=PROXIES)

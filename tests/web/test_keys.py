@@ -1,7 +1,5 @@
 """The page of a server with API keys: somebody signs in, sees what is theirs, and signs out."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +8,6 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.acceptance.conftest import cleaned_up, copy_of
-from tests.acceptance.processes import environment
 from tests.acceptance.server import Server
 from tests.web.conftest import Visitor, visitor_of
 
@@ -20,18 +17,9 @@ class Shared:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.keys = {role: self._made(role) for role in ("admin", "user", "viewer")}
-
-    def _made(self, role: str) -> str:
-        command = [sys.executable, "-m", "api.cli.main", "--config", str(self.server.config_file)]
-        made = subprocess.run(
-            [*command, "keys", "create", f"{role}-of-the-house", "--role", role],
-            env=environment(self.server.folder),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return made.stdout.strip()
+        self.keys = {
+            role: server.make_key(f"{role}-of-the-house", role) for role in ("admin", "user", "viewer")
+        }
 
 
 @pytest.fixture(scope="module")
