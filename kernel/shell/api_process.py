@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kernel.shell.launcher import SubprocessLauncher, python_module
+from kernel.shell.launchers.local import SubprocessLauncher, python_module
 
 NAME: Final = "api"
 

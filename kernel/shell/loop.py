@@ -48,8 +48,8 @@ from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
 from kernel.shell.event_log import EventLog, log_debug
 from kernel.shell.gc_control import GcControl
+from kernel.shell.launchers.standby import Standbys
 from kernel.shell.sources import Sources
-from kernel.shell.standby import Standbys
 from kernel.shell.state_reader import DUE_AT_ONCE, StateReader
 from kernel.shell.storage_folders import StorageFolders
 from kernel.shell.store import Store

@@ -18,7 +18,7 @@ from kernel.process.startup import forget_variable
 from kernel.protocol.join import FetchTerms
 from kernel.protocol.sources import PUBLIC_CIVITAI, PUBLIC_HUB
 from kernel.shell import clock
-from kernel.shell.launcher import SubprocessLauncher
+from kernel.shell.launchers.local import SubprocessLauncher
 from kernel.shell.terms import standby_terms
 from kernel.shell.unexpected_errors import UnexpectedErrors
 

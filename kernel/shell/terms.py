@@ -2,7 +2,7 @@
 
 from conf.settings import Engines, Settings
 from kernel.core.ports import Limits
-from kernel.shell.standby import NONE_AT_ALL, StandbyTerms
+from kernel.shell.launchers.standby import NONE_AT_ALL, StandbyTerms
 
 
 def limits_of(settings: Settings, *, with_api: bool) -> Limits:

@@ -30,7 +30,7 @@ from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, Outcome
 from kernel.shell.fs_ops import FileSystem
-from kernel.shell.launcher import SubprocessLauncher
+from kernel.shell.launchers.local import SubprocessLauncher
 from kernel.shell.outbox import Outbox
 from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store

@@ -17,10 +17,10 @@ from kernel.process.worker_logs import logs_of
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import WORKER_ENVIRON, Join
-from kernel.shell.launcher import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
+from kernel.shell.launchers.local import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
+from kernel.shell.launchers.standby import StandbyTerms
 from kernel.shell.ports import Exited
 from kernel.shell.process_resources import WATCHED
-from kernel.shell.standby import StandbyTerms
 
 PATIENCE_S = 20.0
 SLEEP_LONG = "import time; print('up', flush=True); time.sleep(600)"
@@ -365,8 +365,8 @@ def test_a_standby_ends_with_the_one_who_holds_its_pipe(tmp_path: Path) -> None:
     program = f"""
 import os, sys, time
 from pathlib import Path
-from kernel.shell.launcher import SubprocessLauncher
-from kernel.shell.standby import StandbyTerms
+from kernel.shell.launchers.local import SubprocessLauncher
+from kernel.shell.launchers.standby import StandbyTerms
 launcher = SubprocessLauncher(Path({str(tmp_path)!r}), os.environ, StandbyTerms(1, 0))
 launcher.standbys.tend(0.0, is_loading=False, is_busy=False)
 print(*launcher.standbys.pids(), flush=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kernel.shell.standby import (
+from kernel.shell.launchers.standby import (
     BUSY_S,
     FIRST_PAUSE_S,
     LOOK_S,

@@ -26,8 +26,8 @@ from kernel.protocol.errors import unusable_folder
 from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, worker_environ, write_join
 from kernel.shell.devices import available_bytes
+from kernel.shell.launchers.standby import NONE_AT_ALL, Standby, Standbys, StandbyTerms
 from kernel.shell.ports import Exited
-from kernel.shell.standby import NONE_AT_ALL, Standby, Standbys, StandbyTerms
 
 LAST_WORDS_BYTES: Final = 4096
 LOGS_KEPT: Final = 50
