@@ -60,7 +60,9 @@ _OPTIONS: Final = (
         help="Default image height for jobs, a multiple of 8. [default: the checkpoint's native height]",
     ),
     click.option(
-        "--device", metavar="DEVICE", help="Device to run on: auto, cpu, or e.g. cuda:0. [default: auto]"
+        "--device",
+        metavar="DEVICE",
+        help="Device to run on: auto, cpu, cuda (any GPU), or e.g. cuda:0. [default: auto]",
     ),
     click.option(
         "--dtype", type=WordChoice(Variant), help="Precision to compute in. [default: best for the device]"

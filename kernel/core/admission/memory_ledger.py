@@ -9,6 +9,7 @@ idle: its next job will need it. Workers on other hosts are not in the ledger. U
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping
 
 from kernel.core.events import DeviceFact
@@ -30,14 +31,13 @@ def look(world: World, devices: tuple[DeviceFact, ...]) -> None:
 def candidates(world: World, wanted: str) -> tuple[str, ...]:
     """The devices that an engine may run on, given the device that its spec names.
 
-    `auto` means the GPUs, or the CPU on a host without one. Empty if there is no such device, or nothing is
-    known of any device.
+    `auto` means the GPUs, or the CPU on a host without one; `cuda` any CUDA device. Empty if there is no such
+    device, or nothing is known of any device.
     """
     if wanted == AUTO:
         gpus = tuple(name for name in world.devices if name != memory_demand.CPU)
         return gpus or tuple(world.devices)
-    name = "cuda:0" if wanted == "cuda" else wanted
-    return (name,) if name in world.devices else ()
+    return tuple(name for name in world.devices if wanted in (name, name.partition(":")[0]))
 
 
 def plans(world: World, engine: Engine) -> tuple[MemoryPlan, ...]:
@@ -100,17 +100,20 @@ def needs(world: World, engine: Engine, kind: str, plan: MemoryPlan) -> tuple[in
 def find_place(
     world: World, engine: Engine, plan: MemoryPlan, claims: Mapping[str, int]
 ) -> Reservation | None:
-    """A reservation for one more worker of the engine, on the device with the most memory left after the
-    claims.
+    """A reservation for one more worker of the engine, on the device with the fewest workers of this engine;
+    of those with equally many, on the one with the most memory left after the claims.
 
-    For as many images at once as fit; None, if not even one fits under this plan.
+    For as many images at once as fit; None, if not even one fits on any device under this plan. Source:
+    adr/0076.
     """
     places = candidates(world, engine.row.spec.device)
-    if not places:
-        return None
     free = {device: free_bytes(world, device) - claims.get(device, 0) for device in places}
-    device = max(places, key=lambda name: free[name])
-    return reservation_within(world, engine, device, plan, free[device])
+    own = Counter(w.reservation.device for w in engine.live_workers if w.reservation is not None)
+    for device in sorted(places, key=lambda name: (own[name], -free[name])):
+        found = reservation_within(world, engine, device, plan, free[device])
+        if found is not None:
+            return found
+    return None
 
 
 def reservation_within(
