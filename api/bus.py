@@ -73,9 +73,14 @@ class Bus:
         self._check_open(MAX_LATER)
         self._hand_over(self._command(ask, key), then)
 
+    def flush(self) -> None:
+        """Send what `ask_later` has collected; see `BusPort.flush`."""
+        self._thread.wake()
+
     def tell(self, ask: ApiAsk) -> None:
         """Send a command that is carried out once, without a reply; see `BusPort.tell`."""
         self._hand_over(self._command(ask, None), lambda outcome: None)
+        self._thread.wake()
 
     def status(self, timeout_s: float) -> Status:
         """The Manager's status; see `BusPort.status`."""
@@ -105,6 +110,7 @@ class Bus:
         self._check_open(MAX_WAITING)
         answers: SimpleQueue[Outcome] = SimpleQueue()
         self._hand_over(message, answers.put, blobs)
+        self._thread.wake()
         try:
             return answers.get(timeout=timeout_s)
         except Empty:

@@ -92,14 +92,18 @@ class BusThread:
         return len(self._inbox) + self.session.unanswered
 
     def hand_over(self, question: Question) -> None:
-        """Called by any thread. One wake-up serves all requests that come while the bus thread is awake."""
+        """Add a request, which leaves with `wake` at the latest. Called by any thread."""
         if self._closing.is_set():
             question.answer(ShuttingDown())
             return
         self._inbox.append(question)
         if self._is_over:  # closed meanwhile: requests added behind its back are refused here
             self._refuse_rest()
-        elif self._is_asleep:
+
+    def wake(self) -> None:
+        """Have what was handed over leave. Called by any thread; has no effect while the bus thread is
+        awake, because it will see what there is."""
+        if self._inbox and self._is_asleep:
             self._is_asleep = False
             self._wakeup.ring()
 

@@ -39,11 +39,15 @@ class BusPort(Protocol):
         ...
 
     def ask_later(self, ask: ApiAsk, key: str | None, then: Callable[[Outcome], None]) -> None:
-        """Send a command that is carried out once, without waiting: `then` is called with the reply or the
-        error, at once or in the bus thread, which it must not block.
+        """Have a command that is carried out once sent by the next `flush`: `then` is called with the reply
+        or the error, at once or in the bus thread, which it must not block.
 
         Raises: TooManyRequests, if too many callers wait already; ManagerUnreachable, if it has been silent.
         """
+        ...
+
+    def flush(self) -> None:
+        """Send what `ask_later` has collected."""
         ...
 
     def tell(self, ask: ApiAsk) -> None:

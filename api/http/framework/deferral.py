@@ -56,11 +56,16 @@ class Deferral(Protocol):
     """The requests that need no thread."""
 
     def begin(self, request: ShortRequest, then: Then) -> bool:
-        """Send a request's command to the Manager. `then` is called with the outcome, at once or in another
-        thread.
+        """Have a request's command sent to the Manager by the next `flush`. `then` is called with the
+        outcome, at once or in another thread.
 
-        False, if nothing was sent: the application is to handle the request.
+        False, if nothing is to be sent: the application is to handle the request.
         """
+        ...
+
+    def flush(self) -> None:
+        """Send what was begun. What came together leaves together, because waking the thread that sends costs
+        as much as a request."""
         ...
 
     def answer(self, outcome: Outcome) -> DirectResponse | None:
@@ -73,6 +78,9 @@ class NoDeferral:
 
     def begin(self, request: ShortRequest, then: Then) -> bool:
         return False
+
+    def flush(self) -> None:
+        pass
 
     def answer(self, outcome: Outcome) -> DirectResponse | None:
         return None

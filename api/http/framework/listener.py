@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from errno import EAGAIN, ECONNABORTED, EINTR
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 import msgspec
@@ -27,7 +28,7 @@ from api.http.contract.errors import TooManyConnections
 from api.http.contract.problems import CONTENT_TYPE, problem_of
 from api.http.framework.channels import Channel
 from api.http.framework.connection_limits import Capacity, Crowd, Deadlines, due_at, origin_of, whom_to_shed
-from api.http.framework.deferral import Deferral, NoDeferral
+from api.http.framework.deferral import Deferral, NoDeferral, Wait
 from api.http.framework.loop import Sockets
 from api.http.framework.response_tasks import Served
 from api.http.framework.threads import Threads
@@ -44,6 +45,8 @@ LOOK_EVERY_S: Final = 1.0
 """How often connections with short deadlines, or that wait for a thread, are checked."""
 LOOK_AT_LEAST_EVERY_S: Final = 5.0
 TELL_EVERY_S: Final = 10.0
+FEW_RINGS: Final = 64
+"""Rings that are over are looked for when there are more than these beside two for each connection."""
 
 Observe = Callable[[Served], None]
 
@@ -54,6 +57,21 @@ class Now(threading.local):
     """The connection that the current thread works for."""
 
     channel: Channel | None = None
+
+
+class Ring(msgspec.Struct, frozen=True, gc=False):
+    """When to ring what a connection waits for, unless it has gone on or has left."""
+
+    at_s: float
+    channel: Channel
+    wait: Wait
+
+    @property
+    def is_over(self) -> bool:
+        return self.channel.wait is not self.wait or not self.channel.connected
+
+    def __lt__(self, other: "Ring") -> bool:
+        return self.at_s < other.at_s
 
 
 class Told:
@@ -98,8 +116,8 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._look_at = float("inf")
         self._answered: deque[Channel] = deque()
         self._newly_parked: deque[Channel] = deque()
-        self._parked: set[Channel] = set()
-        self._ring_at = float("inf")
+        self._parked: list[Ring] = []
+        """A heap, the soonest first."""
         self._failures, self._refusals, self._sheddings = Told(), Told(), Told()
         self.sockets = Sockets()
         described = (listening.family, listening.type, listening.proto, listening.getsockname())
@@ -113,6 +131,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         now = time.monotonic()
         wake_at = min(self._look_at, self._ring_at, self._resume_at or float("inf"))
         self.sockets.wait(max(0.0, min(timeout_s, wake_at - now)))
+        self.deferral.flush()
         self._is_woken = False  # from here on a thread that changes something wakes the loop again
         self._complete()
         now = time.monotonic()
@@ -145,26 +164,37 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._newly_parked.append(channel)
         self.look_at(channel)
 
+    @property
+    def _ring_at(self) -> float:
+        return self._parked[0].at_s if self._parked else float("inf")
+
     def _ring(self, now: float) -> None:
-        """Ring the waits whose time is over, and find out when the next one is."""
+        """Ring the waits whose time is over. That of a stream moves on with each part that it sends."""
         while self._newly_parked:
-            self._parked.add(self._newly_parked.popleft())
-        self._ring_at = float("inf")
-        for channel in list(self._parked):
-            wait = channel.wait
-            if wait is None:
-                self._parked.discard(channel)
-            elif wait.until_s > now:
-                self._ring_at = min(self._ring_at, wait.until_s)
-            else:
-                wait.bell.ring()
-                self._ring_at = min(self._ring_at, now + LOOK_EVERY_S)  # a stream goes on
+            self._watch(self._newly_parked.popleft())
+        while self._ring_at <= now:
+            due = heappop(self._parked)
+            if not due.is_over and due.wait.until_s <= now:
+                due.wait.bell.ring()
+                heappush(self._parked, Ring(now + LOOK_EVERY_S, due.channel, due.wait))  # a stream goes on
+            elif not due.is_over:
+                heappush(self._parked, Ring(due.wait.until_s, due.channel, due.wait))
+
+    def _watch(self, channel: Channel) -> None:
+        if (wait := channel.wait) is None:
+            return
+        heappush(self._parked, Ring(wait.until_s, channel, wait))
+        if len(self._parked) > 2 * len(self.active_channels) + FEW_RINGS:
+            self._parked = [one for one in self._parked if not one.is_over]
+            heapify(self._parked)
 
     def add_task(self, task: Channel) -> None:
         """Have the request of a connection answered."""
         task.began_s = time.perf_counter()
         if not task.begin():
             self.threads.add_task(task)
+        elif self._now.channel is not None:  # another request of a connection that has just been answered
+            self.deferral.flush()
 
     def serving(self, channel: Channel) -> None:
         """The current thread works for this connection from now on."""

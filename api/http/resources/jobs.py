@@ -80,7 +80,7 @@ class Jobs:
         self._list_query = QueryReader(JobListQuery, check_search)
 
     def begin(self, request: ShortRequest, then: Then) -> bool:
-        """Send the command of a plain job without waiting (`api.http.framework.deferral.Deferral`)."""
+        """Have the command of a plain job sent, without waiting (`api.http.framework.deferral.Deferral`)."""
         if (request.method, request.path) != ("POST", JOBS_PATH) or request.query:
             return False
         submission = self._body.read_if_plain(request.headers, request.body)
@@ -99,6 +99,10 @@ class Jobs:
         except SpoonError:  # `create` finds the error again, and reports it
             return False
         return True
+
+    def flush(self) -> None:
+        """Send the commands that were begun."""
+        self._bus.flush()
 
     def answer(self, outcome: Outcome) -> DirectResponse | None:
         """The response of `create` to a job that was accepted; whatever else came of it is for `create`."""

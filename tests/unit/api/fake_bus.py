@@ -72,6 +72,9 @@ class FakeBus:
         """Answers at once, in the thread that asks."""
         then(self._answer(ask, key))
 
+    def flush(self) -> None:
+        pass
+
     def tell(self, ask: ApiAsk) -> None:
         self.told.append(ask)
 
