@@ -132,6 +132,10 @@ class EngineRow(Struct, frozen=True):
     """When a person paused its queue."""
 
 
+CallGroup = tuple[int | None, int | None, tuple[ModelId, ...]]
+"""The width, height and models of a job: those with the same ones can share calls of the UNet."""
+
+
 class JobRow(Struct, frozen=True, gc=False):
     """A job without its spec: the part that the core keeps while it is open.
 
@@ -166,6 +170,12 @@ class JobRow(Struct, frozen=True, gc=False):
     """The API key that it was submitted with; None: without one."""
     callback: Callback | None = None
     """Its own receiver; None: it has none."""
+    width_px: int | None = None
+    height_px: int | None = None
+
+    @property
+    def group(self) -> CallGroup:
+        return self.width_px, self.height_px, self.models
 
 
 class ImageRow(Struct, frozen=True):

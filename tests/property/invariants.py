@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from kernel.core import actions, due
 from kernel.core.actions import Action, Save
-from kernel.core.admission import reconcile
+from kernel.core.admission import affinity, reconcile
 from kernel.core.lifecycle import engines
 from kernel.core.lifecycle.jobs import MAX_CRASHES
 from kernel.core.state.delivery_queue import MAX_SENDING
@@ -126,7 +126,7 @@ def _deliveries_agree(simulation: Simulation, world: World) -> None:
 
 def _has_a_place(worker: Worker) -> None:
     """A worker may hold more jobs than an edit of its engine leaves places for; it gets no further one."""
-    assert len(worker.slots) <= worker.capacity + reconcile.PREFETCH, worker
+    assert len(worker.slots) <= worker.capacity + affinity.PREFETCH, worker
 
 
 def _check_failure(world: Simulation, row: JobRow) -> None:
@@ -368,9 +368,9 @@ def _error_is_waited_out(world: World, engine: Engine) -> None:
 def _nobody_is_idle_while_a_job_waits(world: World, engine: Engine) -> None:
     if (job_id := world.next_job(engine)) is None:
         return
-    is_suspect = world.jobs[job_id].row.crashes > 0
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
-    assert not any(reconcile._can_take(w, is_suspect=is_suspect) for w in ready)
+    assert not any(affinity.can_take(w, world.jobs[job_id]) for w in ready)
+    assert all(world.jobs[job_id].overtaken <= affinity.LOOK_AHEAD for job_id in engine.queue)
 
 
 def _exists(world: World, item: due.Due) -> bool:

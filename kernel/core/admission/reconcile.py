@@ -8,19 +8,14 @@ launch is only for jobs that no worker can take; the engine's state is derived l
 then; admission runs after it, because this engine may have freed what another one waits for.
 """
 
-from typing import Final
-
 from kernel.core import due
-from kernel.core.admission import engine_admission
+from kernel.core.admission import affinity, engine_admission
 from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
 from kernel.protocol.enums import Phase
 from kernel.protocol.ids import ModelId
 from kernel.protocol.named_models import model_ids_of
-
-PREFETCH: Final = 1
-"""Jobs that a worker holds beyond its capacity, so that it never waits for the next one."""
 
 
 def reconcile_engine(world: World, engine: Engine) -> None:
@@ -78,19 +73,10 @@ def _give_waiting_jobs(world: World, engine: Engine) -> None:
         return  # their images would fail to be stored on the same disk
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
     while ready and (job_id := world.next_job(engine)) is not None:
-        job = world.jobs[job_id]
-        able = [w for w in ready if job_id not in w.slots and _can_take(w, is_suspect=job.row.crashes > 0)]
-        if not able:
+        if (chosen := affinity.choose(world, engine, ready, world.jobs[job_id])) is None:
             return
-        jobs.give(world, engine, min(able, key=lambda w: len(w.slots)), job)
-
-
-def _can_take(worker: Worker, *, is_suspect: bool) -> bool:
-    """True if the worker may get this job. A suspect runs alone, so that it cannot take other jobs down
-    (adr/0006)."""
-    if is_suspect or any(slot.is_suspect for slot in worker.slots.values()):
-        return not worker.slots
-    return len(worker.slots) < worker.capacity + PREFETCH
+        job, worker = chosen
+        jobs.give(world, engine, worker, job)
 
 
 def _start_missing_workers(world: World, engine: Engine) -> None:

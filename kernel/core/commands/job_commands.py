@@ -125,6 +125,8 @@ def enqueue(
         names_checkpoint=ask.checkpoint is not None,
         key_id=ask.key_id,
         callback=ask.callback,
+        width_px=spec.width_px,
+        height_px=spec.height_px,
     )
     key_limits.count(world, ask.key_id, spec)
     transitions.add_job(world, row, spec, blobs.rows(world, row.job_id, spec.inputs, files))

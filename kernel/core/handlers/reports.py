@@ -18,6 +18,7 @@ from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import EngineState, Stage, WorkerRole
 from kernel.protocol.errors import InputsLost, NotPermitted
+from kernel.protocol.named_models import model_ids_of
 
 
 def reported(world: World, event: Reported) -> None:
@@ -124,6 +125,7 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
     engine.is_requested = False
     worker.capacity, worker.ready_at_s = _capacity(report), world.now.mono_s
     worker.memory_bytes = report.memory_bytes
+    jobs.use_models(worker, model_ids_of(engine.row.spec))
     if worker.reservation is not None:
         reserved = worker.reservation
         world.act(actions.CompareMemory(worker.worker_id, reserved, report.memory_bytes))

@@ -8,6 +8,7 @@ poisonous job cannot take others down, and fails at the third crash (adr/0006). 
 its images are durable, not when the worker says so (adr/0002).
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from kernel.core.state.world import Engine, Job, Slot, Worker, World
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import JobState, Stage
 from kernel.protocol.errors import WorkerCrashed
-from kernel.protocol.ids import JobId
+from kernel.protocol.ids import JobId, ModelId
 
 _WITHOUT_STEPS: Final = frozenset(Stage) - {Stage.DENOISING}
 MAX_CRASHES: Final = 3
@@ -26,6 +27,9 @@ MAX_CRASHES: Final = 3
 DROP_TIMEOUT_S: Final = 30.0
 """A worker obeys a cancel within one step. One that has not by then, or within the longest time that a step
 may take, is terminated."""
+MAX_RECENT: Final = 40
+"""Models that a worker is taken to keep loaded: its caches hold 32 LoRAs, 4 ControlNets and 2 VAEs, and less
+where memory is short."""
 
 
 def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
@@ -34,7 +38,8 @@ def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
     row = job.row
     engine.queue.take(row.job_id)
     job.worker_id, job.lease = worker.worker_id, world.new_lease()
-    worker.slots[row.job_id] = Slot(job.lease, is_suspect=row.crashes > 0)
+    worker.slots[row.job_id] = Slot(job.lease, row.crashes > 0, row.group)
+    use_models(worker, row.models)
     row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms)
     transitions.move_job(world, job, row, JobState.PROCESSING)
     give = actions.GiveJob(
@@ -48,6 +53,15 @@ def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
     )
     world.act(give)
     expect_progress(world, worker)
+
+
+def use_models(worker: Worker, models: Iterable[ModelId]) -> None:
+    """Note that a worker has these models loaded, and forget those that it has not used for longest."""
+    for model_id in models:
+        worker.recent_models.pop(model_id, None)
+        worker.recent_models[model_id] = None
+    while len(worker.recent_models) > MAX_RECENT:
+        del worker.recent_models[next(iter(worker.recent_models))]
 
 
 def give_back(world: World, job: Job) -> None:

@@ -68,6 +68,20 @@ class _Line:
             heappop(self._heap)
         return None
 
+    def head(self, count: int) -> list[_Place]:
+        """Its first jobs, at most so many, as far as they have the priority of the first one.
+        O(count log n)."""
+        found: list[_Place] = []
+        while len(found) < count and (place := self.first()) is not None:
+            if found and place[0] != found[0][0]:
+                break
+            heappop(self._heap)
+            if found[-1:] != [place]:  # one that came back to its old place may be in the heap twice
+                found.append(place)
+        for place in found:
+            heappush(self._heap, place)
+        return found
+
 
 @dataclass(slots=True)
 class JobQueue:
@@ -160,6 +174,11 @@ class JobQueue:
                 if place is not None and (best is None or (line.turn, place[1]) < best[:2]):
                     best = (line.turn, place[1], place[2])
         return None if best is None else best[2]
+
+    def following(self, job_id: JobId, count: int) -> list[JobId]:
+        """The jobs right behind the first one of its key, at most so many, as far as they have its
+        priority."""
+        return [place[2] for place in self._lines[self._key_of[job_id]].head(count + 1)[1:]]
 
 
 def _turns_until(line: _Line, turn: int) -> int:

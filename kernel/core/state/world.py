@@ -39,6 +39,7 @@ from kernel.protocol.ids import (
 )
 from kernel.protocol.rows import (
     BlobRow,
+    CallGroup,
     EngineRow,
     ImageRow,
     JobRow,
@@ -68,6 +69,8 @@ class Job:
     """Control maps on their way to the disk."""
     maps_sent: frozenset[BlobKind] = frozenset()
     """Control maps that the worker reported in its JobDone."""
+    overtaken: int = 0
+    """Later jobs of the same key and priority that were given out before it."""
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class Slot:
     lease: Lease
     is_suspect: bool
     """True for a job that was running when a worker died: it runs alone."""
+    group: CallGroup
     is_cancelled: bool = False
     is_overdue: bool = False
     """It made no progress for too long, and the worker was asked to drop it."""
@@ -117,6 +121,8 @@ class Worker:
     """False if its end is no fault of the jobs that it holds."""
     has_quit: bool = False
     """It said Goodbye without having been asked to leave."""
+    recent_models: dict[ModelId, None] = field(default_factory=dict)
+    """Models that it has probably loaded: its engine's, and those of its jobs; what was used last is last."""
     is_outdated: bool = False
     """Its engine was edited while it loaded: it is told when it is ready."""
 

@@ -229,7 +229,8 @@ FROM image WHERE image_id = ?;
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
-       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id, callback
+       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id, callback,
+       spec ->> '$.width', spec ->> '$.height'
 FROM job WHERE job_id = ?;
 
 -- job_spec: what a job asks for
@@ -289,7 +290,8 @@ SELECT coalesce(max(seq), 0) FROM delivery;
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
-       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id, callback
+       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id, callback,
+       spec ->> '$.width', spec ->> '$.height'
 FROM job WHERE status = ? ORDER BY seq;
 
 -- stored_positions: which pictures of open jobs are there already

@@ -135,6 +135,8 @@ WAITING_JOB: Final = JobRow(
     crashes=0,
     created_at_ms=NOW_MS,
     names_checkpoint=True,
+    width_px=SPEC.width_px,
+    height_px=SPEC.height_px,
 )
 ENDED_JOB: Final = replace(
     WAITING_JOB,
