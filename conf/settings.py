@@ -122,6 +122,11 @@ class Prompts(Struct, frozen=True, kw_only=True):
     """Whether `<lora:name:0.8>` in a prompt is a LoRA of the job, if the job does not say."""
 
 
+class Wildcards(Struct, frozen=True, kw_only=True):
+    folders: tuple[Path, ...] = ()
+    """Folders of lists, files NAME.txt, of which `__NAME__` in a prompt is a line."""
+
+
 class Engines(Struct, frozen=True, kw_only=True):
     default: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     """The engine of jobs that name none: an engine or a checkpoint, by id or name."""
@@ -174,6 +179,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     models: Models = Models()
     callbacks: Callbacks = Callbacks()
     prompts: Prompts = Prompts()
+    wildcards: Wildcards = Wildcards()
     engines: Engines = Engines()
     bus: Bus = Bus()
     logs: Logs = Logs()

@@ -45,11 +45,12 @@ _NONE_OF: Final[Mapping[str, tuple[str, str]]] = {
     "no_embeddings": ("embeddings", "--embedding"),
     "no_scheduler_options": ("scheduler_config", "--scheduler-option"),
     "no_lora_tags": ("lora_tags", "--lora-tags"),
+    "no_wildcards": ("wildcards", "--wildcards"),
 }
 """Flags that ignore a setting of engine or server, with the field that they empty and its option."""
 _OF_THE_COMMAND: Final = ("engine", "preset")
 """What the command looks up, so that the job has what it found."""
-_EMPTY: Final[Mapping[str, object]] = {"scheduler_config": {}, "lora_tags": False}
+_EMPTY: Final[Mapping[str, object]] = {"scheduler_config": {}, "lora_tags": False, "wildcards": False}
 _FOR_ALL_TYPES: Final = ("control_scale", "control_start", "control_end")
 _IMAGE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
@@ -147,6 +148,12 @@ _OPTIONS: Final = (
         help="Take <lora:NAME:WEIGHT> in PROMPT for a LoRA. [default: prompts.lora_tags, which is on]",
     ),
     click.option("--no-lora-tags", is_flag=True, help="Take <lora:NAME:WEIGHT> in PROMPT for text."),
+    click.option(
+        "--wildcards", is_flag=True,
+        help="Choose one of {a|b} and a line of the list __NAME__ in PROMPT (see `spoon wildcards`). "
+        "[default: if wildcards.folders has folders]",
+    ),
+    click.option("--no-wildcards", is_flag=True, help="Take {a|b} and __NAME__ in PROMPT for text."),
     embedding_option,
     click.option("--no-embeddings", is_flag=True, help="Ignore the engine's textual inversions."),
     vae_option,

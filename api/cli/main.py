@@ -27,6 +27,7 @@ from api.cli.commands.processes import api_, manager, serve, worker
 from api.cli.commands.queue import queue
 from api.cli.commands.server import health, status, stop
 from api.cli.commands.webhooks import webhooks
+from api.cli.commands.wildcards import wildcards
 from api.cli.context import Invocation
 from api.cli.exit_codes import ExitCode, code_of, exit_of
 from kernel.protocol.errors import FieldProblem, KeyMissing, SpoonError
@@ -89,6 +90,7 @@ for command in (
     keys,
     webhooks,
     presets,
+    wildcards,
     mcp,
     config,
     db,

@@ -66,6 +66,9 @@ from api.http.resources.web_page import WebPage
 from api.http.resources.webhooks import Webhooks
 from api.http.route_roles import ROLES
 from api.http.routes import Gallery, OpenAi, Resources, routes
+from api.http.wildcards.intake import WildcardIntake
+from api.http.wildcards.lists import WildcardLists
+from api.http.wildcards.wildcards import Wildcards
 from api.hub import Hub
 from api.key_ring import KeyRing
 from api.port import BusPort
@@ -117,11 +120,10 @@ def _resources(
     settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int], access: Access
 ) -> Resources:
     server, folder = settings.server, settings.images.folder
-    slots, streams = ConcurrencyLimit(waits_of(server)), _streams(server)
-    waits = ConcurrencyLimit(min(server.max_waits, server.max_connections // 2), has_threads=False)
+    slots, streams, waits = ConcurrencyLimit(waits_of(server)), _streams(server), _waits(server)
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
     jobs = JobReader(server, slots, bodies, Origins(reader, settings.blobs.folder, now_ms))
-    sending, waiting = JobSending(bus, reader, jobs, access), Waiting(hub, waits, slots)
+    sending, waiting = JobSending(bus, reader, jobs, access, _choices(settings)), Waiting(hub, waits, slots)
     download, files = Download(bus, reader, folder, now_ms), ImageFiles(bus, folder)
     links, end = SignedLinks(settings.bus_folder / LINKS_KEY), JobEnd(reader, waiting)
     answering = Answering(reader, end, ImageStreams(reader, hub, streams, files), files, links, now_ms)
@@ -146,7 +148,8 @@ def _resources(
         page=WebPage(),
         webhooks=Webhooks(bus, reader),
         presets=Presets(bus, reader, server),
-        prompts=Prompts(reader, settings),
+        prompts=Prompts(reader, settings, sending.wildcards),
+        wildcards=Wildcards(sending.wildcards.lists),
         keys=Keys(bus, reader, now_ms),
         session=SessionResource(access),
         gallery=_gallery(settings, bus, reader, hub, now_ms),
@@ -173,6 +176,14 @@ def _gallery(
 def _streams(server: Server) -> ConcurrencyLimit:
     most = min(server.max_streams, server.max_connections // 4)
     return ConcurrencyLimit(most, per_address=ceil(ADDRESS_SHARE * most), has_threads=False)
+
+
+def _waits(server: Server) -> ConcurrencyLimit:
+    return ConcurrencyLimit(min(server.max_waits, server.max_connections // 2), has_threads=False)
+
+
+def _choices(settings: Settings) -> WildcardIntake:
+    return WildcardIntake(WildcardLists(settings.wildcards.folders))
 
 
 def _openai(

@@ -53,6 +53,8 @@ OF_VIEWERS: Final = (
     "list_presets",
     "get_preset",
     "count_tokens",
+    "list_wildcards",
+    "get_wildcard",
     "get_metrics",
 )
 OF_USERS: Final = (

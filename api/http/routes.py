@@ -45,6 +45,7 @@ from api.http.resources.pruning import Pruned, PruneInput, Pruning
 from api.http.resources.queue import Queue, QueueState
 from api.http.resources.web_page import WebPage
 from api.http.resources.webhooks import Webhooks
+from api.http.wildcards import wildcards
 from kernel.protocol import errors as e
 from kernel.protocol.enums import ImageFileType
 
@@ -96,6 +97,7 @@ class Resources:
     prompts: Prompts
     openai: OpenAi
     a1111: A1111
+    wildcards: wildcards.Wildcards
     keys: Keys
     session: session.SessionResource
 
@@ -209,8 +211,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("submit_job", "POST", "/v1/jobs", r.jobs.create, "Submit a job",
               {202: job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
               job_input.JobCreateQuery,
-              (*NO_ENGINE, *NO_JOB, *NO_IMAGE, *NO_START, *NO_WAIT, http.InputGone, e.EmptyMask,
-               e.NotInstalled, e.NotSupported, e.KeyReused, *QUEUE_LIMITS, e.DiskFull),
+              (*NO_ENGINE, *NO_JOB, *NO_IMAGE, *NO_START, *NO_WAIT, http.InputGone, http.WildcardNotFound,
+               e.EmptyMask, e.NotInstalled, e.NotSupported, e.KeyReused, *QUEUE_LIMITS, e.DiskFull),
               KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
         Route("list_jobs", "GET", "/v1/jobs", r.jobs.list,
               "List jobs", {200: job.JobPage}, query=job.JobListQuery),
@@ -264,6 +266,10 @@ def routes(r: Resources) -> tuple[Route, ...]:
 
         Route("count_tokens", "POST", "/v1/prompts/tokens", r.prompts.count, "Count the tokens of prompts",
               {200: prompt.TokenCounts}, prompt.TokensInput, None, (*NO_ENGINE, *NO_MODEL)),
+        Route("list_wildcards", "GET", "/v1/wildcards", r.wildcards.list, "List the lists of wildcards",
+              {200: wildcards.WildcardPage}, query=wildcards.WildcardListQuery),
+        Route("get_wildcard", "GET", "/v1/wildcards/{name}", r.wildcards.show, "Show the lines of a list",
+              {200: wildcards.Wildcard}, None, wildcards.LinesQuery, (http.WildcardNotFound,)),
         Route("list_presets", "GET", "/v1/presets", r.presets.list, "List presets",
               {200: preset.PresetPage}, query=preset.PresetPageQuery),
         Route("get_preset", "GET", one_preset, r.presets.show, "Show a preset",

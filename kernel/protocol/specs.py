@@ -217,6 +217,9 @@ class JobRequest(JobValues, frozen=True, kw_only=True):
     is_resolved: bool = False
     """True for a job that is made again: a value that a JobSpec may be without is not the engine's if it is
     None."""
+    prompt_template: Prompt | None = None
+    """What the prompt was made from, as it was typed; None: the prompt itself was."""
+    negative_prompt_template: Prompt | None = None
 
 
 class JobSpec(JobValues, frozen=True, kw_only=True):
@@ -224,6 +227,9 @@ class JobSpec(JobValues, frozen=True, kw_only=True):
 
     lora_tags: bool = False
     """True: `loras` has the LoRAs of the tags in the prompt, which are not encoded."""
+    prompt_template: Prompt | None = None
+    """What the prompt was made from, as it was typed; None: the prompt itself was."""
+    negative_prompt_template: Prompt | None = None
     loras: LoraUses = ()
     embeddings: ModelIds = ()
     vae: ModelId = OWN_VAE

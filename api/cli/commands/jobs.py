@@ -41,7 +41,7 @@ preview_option = click.option(
 
 
 _REPLACED: Final[Mapping[str, tuple[str, ...]]] = {
-    "prompt": ("lora_tags",),
+    "prompt": ("lora_tags", "wildcards"),
     "scheduler": ("scheduler_config", "eta"),
 }
 """What a file says that has no meaning beside these options."""

@@ -56,6 +56,12 @@ class NoThumbnail(NotFound):
     code = "no_thumbnail"
 
 
+class WildcardNotFound(NotFound):
+    """No such list of wildcards."""
+
+    code = "wildcard_not_found"
+
+
 class NoSuchInput(NotFound):
     """The image has no such input."""
 

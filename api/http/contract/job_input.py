@@ -54,6 +54,8 @@ class JobFields(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True
     loras: Loras | None = None
     embeddings: ModelRefs | None = None
     vae: VaeRef | None = None
+    wildcards: bool | None = None
+    """Whether `__name__` and `{a|b}` in the prompts are choices. None: if `wildcards.folders` has folders."""
     control_models: ModelRefs | None = None
     type_pose: ControlType | ControlTypes | None = None
     preprocessed: bool = False

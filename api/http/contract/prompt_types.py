@@ -8,7 +8,7 @@ from msgspec import Meta
 from api.http.contract.constraints import Id, ModelRef, ModelRefs, check_line, check_text
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import PromptTechnique
-from kernel.protocol.values import Name, Prompt, Steps
+from kernel.protocol.values import Name, Prompt, Seed, Steps
 
 
 class TokensInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +23,9 @@ class TokensInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lora_tags: bool | None = None
     embeddings: ModelRefs | None = None
     steps: Steps | None = None
+    wildcards: bool | None = None
+    seed: Seed | None = None
+    """Count the prompts that this seed makes of templates; None: count templates as they are typed."""
 
 
 class TokenChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +56,10 @@ class PromptTokens(msgspec.Struct, frozen=True, kw_only=True):
     """Null: they could not be counted."""
     reason: str | None
     """Why not; or why a job with this prompt is refused."""
+    is_template: bool
+    """Whether choices are made in it, so that it has other tokens when it is run."""
+    expanded: str | None
+    """The prompt that the seed makes of it, which was counted; null: it was counted as it was typed."""
 
 
 class TokenCounts(msgspec.Struct, frozen=True, kw_only=True):

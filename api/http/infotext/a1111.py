@@ -2,7 +2,8 @@
 
 It is a prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs that begins with `Steps`. A
 value with a comma, a colon or a line break is a JSON string. LoRAs are tags in the prompt,
-`<lora:name:weight>`.
+`<lora:name:weight>`. Lines `Template: ...` and `Negative Template: ...` at the end are what Dynamic Prompts
+made the prompts from.
 """
 
 import json
@@ -22,6 +23,7 @@ A1111: Final = "a1111"
 OURS: Final = "automatic-spoon"
 MAX_PAIRS: Final = 1_000
 _NEGATIVE: Final = "Negative prompt:"
+_TEMPLATES: Final = ("Template:", "Negative Template:")
 _STEPS: Final = re.compile(r"Steps: *\d")
 _HYPERNET: Final = re.compile(r"<hypernet:[^<>\n]{1,400}>", re.IGNORECASE)
 _SIZE: Final = re.compile(r"(\d{1,6}) ?x ?(\d{1,6})")
@@ -57,6 +59,7 @@ _IGNORED: Final = frozenset({"Version", "VAE encoder tiling", "VAE tiling"})
 
 def read_a1111(text: str) -> ParsedInfotext:
     """What an infotext says."""
+    text, templates = _without_templates(text)
     prompt, negative, pairs = _parts_of(text)
     named = dict(_pairs(pairs))
     is_ours = named.get("Version", "").startswith(OURS)
@@ -81,17 +84,34 @@ def read_a1111(text: str) -> ParsedInfotext:
         else:
             _take(found, name, value)
     _take_sampler(found, named, is_ours=is_ours)
+    for name, template in templates.items():
+        found.job["wildcards"] = False  # the choices have been made
+        found.leave(name, template, "the prompt is what was chosen from it")
     return found
 
 
 def fields_of(text: str) -> dict[str, str]:
     """The prompts and the pairs of an infotext, by A1111's names of them."""
+    text, templates = _without_templates(text)
     prompt, negative, pairs = _parts_of(text)
-    found = {"Prompt": prompt, "Negative prompt": negative}
+    found = {"Prompt": prompt, "Negative prompt": negative, **templates}
     for name, value in _pairs(pairs):
         size = _SIZE.fullmatch(value)
         found |= {name: value} if size is None else {f"{name}-1": size[1], f"{name}-2": size[2]}
     return found
+
+
+def _without_templates(text: str) -> tuple[str, dict[str, str]]:
+    """The text, and the templates behind it by their names."""
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    last = next((n for n, line in enumerate(lines) if _STEPS.match(line)), len(lines))
+    begins = [n for n in range(last + 1, len(lines)) if lines[n].startswith(_TEMPLATES)]
+    if not begins:
+        return text, {}
+    ends = [*begins[1:], len(lines)]
+    found = ("\n".join(lines[begin:end]) for begin, end in zip(begins, ends, strict=True))
+    templates = {name: value.strip() for name, _, value in (one.partition(":") for one in found)}
+    return "\n".join(lines[: begins[0]]), templates
 
 
 def _parts_of(text: str) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +16,7 @@ from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.access import Access
 from api.http.framework.input_images import mime_of
 from api.http.resources.job_reader import InputImages, JobReader, JobSubmission
+from api.http.wildcards.intake import PROMPTS, WildcardIntake, templates_of
 from api.port import Answer, BusPort
 from kernel.protocol.client import SubmitJob
 from kernel.protocol.enums import InputKind, ModelType
@@ -62,7 +64,7 @@ class JobCommands:
             engine_id=None if found.engine_id is None else EngineId(found.engine_id),
             engine_name=found.engine,
             checkpoint=found.checkpoint,
-            request=self._request(found, images, is_resolved=submission.inherited is not None),
+            request=self._request(submission, images),
             files=tuple(_described(data) for data in images.values()),
             priority=found.priority,
             validate_only=validate_only,
@@ -76,7 +78,8 @@ class JobCommands:
         models = (found.loras, found.embeddings, found.vae, found.control_models)
         return any((*models, found.remove_background_models))
 
-    def _request(self, found: JobInput, images: InputImages, *, is_resolved: bool) -> JobRequest:
+    def _request(self, submission: JobSubmission, images: InputImages) -> JobRequest:
+        found, templates = submission.input, submission.templates
         faults, names = ValidationErrors(), self._names
         values = dict(zip(JobValues.__struct_fields__, _values_of(found), strict=True))
         values["seed"] = None if found.seed == RANDOM_SEED else found.seed
@@ -93,7 +96,9 @@ class JobCommands:
             ),
             expire_after_s=expiry_s(found.expire_after),
             give_up_after_s=patience_s(found.give_up_after),
-            is_resolved=is_resolved,
+            is_resolved=submission.inherited is not None,
+            prompt_template=templates.prompt,
+            negative_prompt_template=templates.negative_prompt,
         )
         faults.raise_if_any()
         return request
@@ -107,9 +112,12 @@ class JobCommands:
 class JobSending:
     """Has jobs read and sent, within the memory of all requests with images."""
 
-    def __init__(self, bus: BusPort, reader: Reader, body: JobReader, access: Access) -> None:
+    def __init__(
+        self, bus: BusPort, reader: Reader, body: JobReader, access: Access, wildcards: WildcardIntake
+    ) -> None:
         """`access` finds the callers of requests that are not admitted by their route."""
         self._bus = bus
+        self.wildcards = wildcards
         self.body = body
         self.access = access
         self.commands = JobCommands(reader)
@@ -145,6 +153,7 @@ class JobSending:
         validate_only: bool,
     ) -> Answer:
         """Send a job with all its images."""
+        submission = self._chosen(submission, key)
         inherited = submission.inherited
         found = {**submission.images, **({} if inherited is None else self.body.origins.images(inherited))}
         images = {kind: found[kind] for kind in InputKind if kind in found}
@@ -162,6 +171,20 @@ class JobSending:
             if inherited is None:
                 raise
             raise inherited.in_its_words(error) from error
+
+    def _chosen(self, submission: JobSubmission, key: str | None) -> JobSubmission:
+        """The job with the choices in its prompts made; those of a stored job stay as they were made.
+
+        Raises: WildcardNotFound; InvalidField.
+        """
+        inherited = submission.inherited
+        kept = () if inherited is None else tuple(name for name in PROMPTS if name in inherited.values)
+        fields = tuple(name for name in PROMPTS if name not in kept)
+        found, templates = self.wildcards.resolve(submission.input, key, fields)
+        if inherited is not None:
+            old = templates_of(inherited.origin.spec)
+            templates = replace(templates, **{name: getattr(old, name) for name in kept})
+        return replace(submission, input=found, templates=templates)
 
 
 def in_http_words(answer: Callable[[], Answer]) -> Answer:

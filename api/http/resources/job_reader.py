@@ -25,6 +25,7 @@ from api.http.framework.input_images import (
 )
 from api.http.framework.memory_limiter import MemoryLimiter
 from api.http.resources.job_origin import Inherited, Origin, Origins
+from api.http.wildcards.intake import NO_TEMPLATES, Templates
 from conf.settings import Server
 from kernel.protocol.codec import MAX_BLOB_BYTES
 from kernel.protocol.enums import InpaintArea, InputKind, MaskMode
@@ -45,6 +46,8 @@ class JobSubmission:
     images: InputImages
     inherited: Inherited | None = None
     """What it has from a stored job, whose images are not among `images`."""
+    templates: Templates = NO_TEMPLATES
+    """What its prompts were made from."""
 
 
 class JobReader:

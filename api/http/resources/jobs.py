@@ -84,16 +84,17 @@ class Jobs:
         if (request.method, request.path) != ("POST", JOBS_PATH) or request.query:
             return False
         submission = self._body.read_if_plain(request.headers, request.body)
-        if submission is None or self._sending.commands.need_database(submission.input):
+        sending = self._sending
+        if submission is None or sending.commands.need_database(submission.input):
+            return False
+        if sending.wildcards.concerns(submission.input):  # which reads files
             return False
         try:
-            caller = self._sending.access.caller(request.headers)
+            caller = sending.access.caller(request.headers)
             caller.check(Role.USER)
             if caller.has_rate:  # so that `create` alone counts
                 return False
-            ask = self._sending.commands.submit(
-                submission, submission.images, caller.key_id, validate_only=False
-            )
+            ask = sending.commands.submit(submission, submission.images, caller.key_id, validate_only=False)
             key = key_in(request.headers.get("IDEMPOTENCY_KEY"), caller.key_id)
             self._bus.ask_later(ask, key, then)
         except SpoonError:  # `create` finds the error again, and reports it

@@ -29,6 +29,7 @@ from api.http.prompt_tokens.counting import (
     read_prompt,
 )
 from api.http.prompt_tokens.vocabularies import ENCODERS, Vocabularies
+from api.http.wildcards.intake import WildcardIntake
 from conf.settings import Settings
 from kernel.protocol.enums import ModelBase, ModelType, PromptTechnique
 from kernel.protocol.errors import EngineNotFound, JobRejected, ModelNotFound, of_field
@@ -52,8 +53,9 @@ _STEPS = 25
 class Prompts:
     """Counts tokens, here and at once: a page asks while somebody types."""
 
-    def __init__(self, reader: Reader, settings: Settings) -> None:
+    def __init__(self, reader: Reader, settings: Settings, wildcards: WildcardIntake) -> None:
         self._reader = reader
+        self._wildcards = wildcards
         self._settings = settings
         self._names = ModelNames(reader)
         self._vocabularies = Vocabularies()
@@ -75,14 +77,13 @@ class Prompts:
         reading = Reading(technique, tags, found.steps or (_STEPS if spec is None else spec.steps))
         base = ModelBase.SD if checkpoint is None else checkpoint.model_base
         rows = [row for one in ids if (row := find_model(self._reader, one)) is not None]
-        tokenizers = self._tokenizers(checkpoint, base)
+        counters = self._counters(checkpoint, base, rows)
 
-        def counted(prompt: str, reading: Reading) -> PromptTokens:
-            if base is None or isinstance(tokenizers, str):
-                return _not_counted(str(tokenizers))
-            words = [_word(row, base) for row in rows]
-            counters = [Counter(one, words) for one in tokenizers]
-            return _counted(prompt, reading, dict(zip(ENCODERS[base], counters, strict=True)))
+        def counted(field: str, reading: Reading) -> PromptTokens:
+            is_template, expanded = self._expanded(field, found)
+            prompt: str = getattr(found, field) if expanded is None else expanded
+            encoders, reason = _counted(prompt, reading, counters)
+            return PromptTokens(encoders=encoders, reason=reason, is_template=is_template, expanded=expanded)
 
         send(
             resp,
@@ -90,10 +91,17 @@ class Prompts:
             TokenCounts(
                 long_prompt_technique=technique,
                 chunk_tokens=CHUNK_TOKENS,
-                prompt=counted(found.prompt, reading),
-                negative_prompt=counted(found.negative_prompt, replace(reading, is_negative=True)),
+                prompt=counted("prompt", reading),
+                negative_prompt=counted("negative_prompt", replace(reading, is_negative=True)),
             ),
         )
+
+    def _expanded(self, field: str, found: TokensInput) -> tuple[bool, str | None]:
+        """Whether a prompt is a template, and what the seed makes of it; None, without one."""
+        typed: str = getattr(found, field)
+        if not (self._wildcards.is_on(found.wildcards) and self._wildcards.is_template(field, typed)):
+            return False, None
+        return True, None if found.seed is None else self._wildcards.prompt_of(field, typed, found.seed)
 
     def _engine(self, found: TokensInput) -> EngineSpec | None:
         field, name = ("engine", found.engine) if found.engine_id is None else ("engine_id", found.engine_id)
@@ -113,6 +121,16 @@ class Prompts:
             raise of_field(ModelNotFound, "checkpoint", f"no model is called {found.checkpoint!r}")
         return row
 
+    def _counters(
+        self, row: ModelRow | None, base: ModelBase | None, embeddings: list[ModelRow]
+    ) -> dict[str, Counter] | str:
+        """One for each text encoder; or why there is none."""
+        tokenizers = self._tokenizers(row, base)
+        if base is None or isinstance(tokenizers, str):
+            return str(tokenizers)
+        words = [_word(one, base) for one in embeddings]
+        return dict(zip(ENCODERS[base], (Counter(one, words) for one in tokenizers), strict=True))
+
     def _tokenizers(self, row: ModelRow | None, base: ModelBase | None) -> "tuple[Tokenizer, ...] | str":
         if base is None:
             return "what the checkpoint is is not known yet"
@@ -131,17 +149,18 @@ def _word(row: ModelRow, base: ModelBase) -> Word:
     return Word((own, row.name), vectors if vectors and not rest else None)
 
 
-def _counted(prompt: str, reading: Reading, counters: dict[str, Counter]) -> PromptTokens:
+def _counted(
+    prompt: str, reading: Reading, counters: dict[str, Counter] | str
+) -> tuple[tuple[EncoderTokens, ...] | None, str | None]:
+    """The tokens for each text encoder, or why they are not counted."""
+    if isinstance(counters, str):
+        return None, counters
     try:
         read = read_prompt(prompt, reading)
         counts = {name: counter.count(read) for name, counter in counters.items()}
     except (NotCounted, JobRejected) as error:
-        return _not_counted(str(error))
-    return PromptTokens(encoders=tuple(map(_shown, counts, counts.values())), reason=None)
-
-
-def _not_counted(reason: str) -> PromptTokens:
-    return PromptTokens(encoders=None, reason=reason)
+        return None, str(error)
+    return tuple(map(_shown, counts, counts.values())), None
 
 
 def _shown(encoder: str, count: Count) -> EncoderTokens:

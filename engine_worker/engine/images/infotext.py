@@ -84,7 +84,13 @@ def infotext(
         "Version": f"automatic-spoon {VERSION}",
     }
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items()))
-    return "\n".join(lines)
+    return "\n".join([*lines, *_templates(spec)])
+
+
+def _templates(spec: JobSpec) -> list[str]:
+    """The templates of the prompts in lines of their own at the end, as Dynamic Prompts has them."""
+    templates = {"Template": spec.prompt_template, "Negative Template": spec.negative_prompt_template}
+    return [f"{name}: {' '.join(text.splitlines())}" for name, text in templates.items() if text is not None]
 
 
 _Models = dict[ModelId, ModelSource]

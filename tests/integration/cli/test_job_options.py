@@ -67,6 +67,7 @@ def job_of(spoon: Spoon, api: FakeApi, *options: str) -> dict[str, object]:
         (("--scheduler", "dpm_2_ancestral"), {"scheduler": "dpm2_a"}),
         (("--scheduler", "Euler a Simple"), {"scheduler": "Euler a Simple"}),
         (("--lora-tags",), {"lora_tags": True}),
+        (("--wildcards",), {"wildcards": True}),
         (("--long-prompt-technique", "SD-Embed"), {"long_prompt_technique": "sd_embed"}),
         (
             ("--scheduler-option", "beta_start=0.001", "--scheduler-option", "beta_schedule=linear"),

@@ -50,6 +50,8 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "index": 0,
         "prompt": "a cat",
         "negative_prompt": "a dog",
+        "prompt_template": None,
+        "negative_prompt_template": None,
         "lora_tags": False,
         "loras": [],
         "embeddings": [],

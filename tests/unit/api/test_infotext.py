@@ -192,6 +192,19 @@ def test_packed_texts_are_unpacked(stage: Stage) -> None:
         assert read(stage, png_of(one))["job"]["steps"] == 4
 
 
+def test_templates_are_told_apart_from_the_prompt_that_was_made_of_them(stage: Stage) -> None:
+    text = (
+        "a tiger\nNegative prompt: a dog\nSteps: 4, Seed: 7, Size: 64x64\n"
+        "Template: a __cats__, {red|\nblue}\nNegative Template: a {dog|fox}"
+    )
+    found = read(stage, text.encode())
+    job = found["job"]
+    assert (job["prompt"], job["negative_prompt"], job["width"]) == ("a tiger", "a dog", 64)
+    assert job["wildcards"] is False
+    left = {one["name"]: one["value"] for one in found["unmapped"]}
+    assert left == {"Template": "a __cats__, {red|\nblue}", "Negative Template": "a {dog|fox}"}
+
+
 COMFYUI_JOB = {
     "prompt": "a red fox",
     "negative_prompt": "blurry",

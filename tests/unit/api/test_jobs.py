@@ -27,6 +27,8 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "image_ids": ["i1"],
         "prompt": "a cat",
         "negative_prompt": "a dog",
+        "prompt_template": None,
+        "negative_prompt_template": None,
         "lora_tags": False,
         "loras": [],
         "embeddings": [],

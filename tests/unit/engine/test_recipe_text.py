@@ -286,3 +286,11 @@ def test_the_text_of_an_image_like_those_of_a1111_is_a1111s_to_the_byte() -> Non
         "Clip skip: 2, RNG: CPU, Mask blur: 4, Inpaint area: Only masked, Masked area padding: 32, "
         'Lora hashes: "ghibli: aa11bb22cc", TI hashes: "bad-hands: fedcba987654", Version: v1.10.1'
     )
+
+
+def test_templates_stand_behind_the_values_as_dynamic_prompts_writes_them() -> None:
+    job = replace(JOB, prompt_template="a __cat__,\nin a {hat|coat}", negative_prompt_template="{dog|fox}")
+    lines = text(job).splitlines()
+    assert lines[:2] == ["a cat,", "in a hat"]
+    assert lines[-2:] == ["Template: a __cat__, in a {hat|coat}", "Negative Template: {dog|fox}"]
+    assert "Template" not in text(JOB)
