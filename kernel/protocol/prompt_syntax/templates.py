@@ -2,7 +2,7 @@
 
 A template is read in one pass into parts; then choices are made, from left to right, each with the next
 number of `draw`. The syntax is that of Dynamic Prompts, without its variables, samplers and comments
-(docs/prompts.md, adr/0077). Source: https://github.com/adieyal/sd-dynamic-prompts/blob/main/docs/SYNTAX.md
+(docs/prompts.md, adr/0078). Source: https://github.com/adieyal/sd-dynamic-prompts/blob/main/docs/SYNTAX.md
 """
 
 import re
