@@ -1,4 +1,5 @@
-"""What holds for all tests: their order, their user's folders, and how long Hypothesis searches."""
+"""What holds for all tests: their order, which of them run, their user's folders, how long Hypothesis
+searches."""
 
 from contextlib import ExitStack
 
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.own_folders import own_folders
+from tests.sampling import left_out
 
 ORDER = ("unit", "architecture", "property", "integration", "acceptance", "web", "gpu")
 """What is quick and close to the cause fails first."""
@@ -32,10 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort by folder, and what is slow to the front of it: if it began last, one process would work alone.
+    """Leave out what runs with EXHAUSTIVE=1 only. Sort by folder, and what is slow to the front of it: if it
+    began last, one process would work alone.
 
     The sort is stable: otherwise the order within a folder stays random.
     """
+    absent = left_out(items)
+    config.hook.pytest_deselected(items=list(absent))
+    items[:] = [item for item in items if item not in absent]
     tests = config.rootpath / "tests"
 
     def rank(item: pytest.Item) -> tuple[int, bool]:

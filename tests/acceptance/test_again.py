@@ -45,6 +45,7 @@ def sha256(file: bytes) -> str:
     return hashlib.sha256(file).hexdigest()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("files", "job"),
     [

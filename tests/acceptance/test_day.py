@@ -18,6 +18,7 @@ TASKS = 30
 SPOON = f"{sys.executable} -m api.cli.main"
 
 
+@pytest.mark.exhaustive
 def test_a_day_of_thirty_tasks_takes_few_commands_each() -> None:
     variables = {key: value for key, value in os.environ.items() if not key.startswith("SPOON_")}
     variables |= {"SPOON": SPOON, "PYTHON": sys.executable, "PYTHONPATH": str(SCRIPT.parents[1])}

@@ -194,6 +194,7 @@ def test_a_lora_for_stripes_stripes(image_server: ImageServer, base: ModelBase) 
     assert np.array_equal(none, plain)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("base", bases_of("frame"))
 def test_a_lora_for_frames_draws_them_by_its_weight(image_server: ImageServer, base: ModelBase) -> None:
     prompt = "a large yellow circle on a white background, center"
@@ -213,6 +214,7 @@ def test_a_lora_for_frames_draws_them_by_its_weight(image_server: ImageServer, b
     assert weak < half < full
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("base", bases_of("frame"))
 def test_two_loras_both_show(image_server: ImageServer, base: ModelBase) -> None:
     both = pictures(
@@ -243,6 +245,7 @@ def test_another_vae_decodes_the_same_scene_in_grey(image_server: ImageServer, b
     assert overlap(find_patch(colour), find_patch(grey)) > 0.8
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("base", BASES)
 def test_the_strength_says_how_much_of_the_reference_stays(
     image_server: ImageServer, base: ModelBase
@@ -292,6 +295,7 @@ def test_only_the_masked_area_of_a_large_picture_is_painted(image_server: ImageS
     assert all(np.array_equal(picture[outside], reference[outside]) for picture in painted)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("control", ["canny-sd", "depth-sd"])
 def test_the_shape_follows_the_map(image_server: ImageServer, control: str) -> None:
     picture, shape = drawing_of(STAR)

@@ -129,6 +129,7 @@ def test_the_command_runs_from_the_wheel(environment: Path) -> None:
     assert int(migrations) == len(list((ROOT / "kernel/shell/migrations").glob("*.sql")))
 
 
+@pytest.mark.exhaustive
 def test_the_doctor_finds_what_another_package_has_overwritten_and_its_command_mends_it(
     environment: Path, built: Built, tmp_path: Path
 ) -> None:

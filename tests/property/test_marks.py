@@ -123,6 +123,7 @@ def events():
     return manager, found | {"watch": WatchAsked(Peer(b"p"), CORRELATION)}
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", sorted(events()[1]))
 def test_what_says_that_nothing_has_changed_has_changed_nothing(name):
     manager, found = events()

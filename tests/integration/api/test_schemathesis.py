@@ -23,6 +23,7 @@ from kernel.protocol.errors import ImageGone, SpoonError
 from kernel.protocol.ids import DeliveryId, EngineId, KeyId, ModelId, WebhookId
 from kernel.protocol.memory import EngineValid
 from kernel.views.reader import Reader
+from tests.sampling import count
 from tests.unit.api.fake_bus import FakeBus, Reaction, accepted
 from tests.unit.api.refusals import refusals
 from tests.unit.views.database import SampleDatabase
@@ -171,7 +172,12 @@ def test_every_request_gets_an_answer_that_the_document_describes(
         if mode is GenerationMode.NEGATIVE and (is_of_a1111(operation.path) or not has_input(operation)):
             continue  # nothing can be wrong with it, or its clients may write numbers as texts
 
-        @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=count(5, at_most=15),
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(operation.as_strategy(generation_mode=mode))
         def check(case: schemathesis.Case) -> None:
             asked, refusals = len(bus.asked), bus.refusals

@@ -114,6 +114,7 @@ def test_only_what_several_pictures_call_is_kept_apart_and_only_where_bits_can_b
     assert kinds(Network.TEXT_ENCODER, CPU, torch.float32) == plain
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("width_px", [64, 72])
 @pytest.mark.parametrize("count", [2, 9])
 def test_a_guided_picture_is_predicted_as_alone_whatever_prompts_are_beside_it(

@@ -30,6 +30,7 @@ PROMPTS = [
 ]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_prompts_are_what_compel_makes_of_them_on_the_stock_pipeline(
     prompt: str, parts: Components, stock: "Stock"

@@ -57,6 +57,7 @@ def work(parts: Components) -> EngineResources:
     return resources(parts, {CANNY: random_control_net(parts, 1), DEPTH: random_control_net(parts, 2)})
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("uses", "inputs"),
     [

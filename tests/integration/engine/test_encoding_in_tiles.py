@@ -57,6 +57,7 @@ def pixels(height_px: int, width_px: int) -> Tensor:
     return torch.rand(1, 3, height_px, width_px, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("size_px", "tile_px"), [((64, 64), 32), ((32, 72), 32), ((200, 88), 96), ((1160, 1400), 512)]
 )

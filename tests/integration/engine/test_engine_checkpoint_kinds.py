@@ -104,6 +104,7 @@ def distilled(base: ModelBase) -> Architecture:
     return replace(found, unet=replace(found.unet, time_cond_width=256))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("base", list(ModelBase))
 @pytest.mark.parametrize("guidance_scale", [1.0, 8.0])
 def test_a_unet_with_guidance_distilled_into_it_makes_the_stock_pipelines_picture(

@@ -153,6 +153,7 @@ def run_together(
     return outcomes, latents
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("threads")
 def test_made_in_company_is_made_alone(parts: Components, tmp_path: Path) -> None:
     work = resources(parts, {NET: random_control_net(parts, seed=1)})

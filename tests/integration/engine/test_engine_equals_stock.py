@@ -56,6 +56,7 @@ def apart(parts: Components, stock: Stock, job: JobSpec, theirs: JobSpec | None 
     )
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("base", "scheduler"),
     # What differs between the bases does not differ from scheduler to scheduler, nor what differs between
@@ -70,6 +71,7 @@ def test_every_scheduler_makes_the_stock_pipelines_picture(
     assert apart(parts, stock, spec(scheduler=scheduler, steps=4, negative_prompt="blue")).is_nothing
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
 def test_rescaled_guidance_makes_the_stock_pipelines_picture(
     share: float, parts: Components, stock: Stock
@@ -81,6 +83,7 @@ def test_rescaled_guidance_makes_the_stock_pipelines_picture(
         assert not changed.is_nothing, "it has an effect"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("scheduler", [Scheduler.DDIM, Scheduler.TCD])
 def test_eta_makes_the_stock_pipelines_picture(scheduler: Scheduler, parts: Components, stock: Stock) -> None:
     plain = spec(steps=3, scheduler=scheduler)
@@ -138,6 +141,7 @@ TRAILING = {"timestep_spacing": "trailing"}
 ZERO_SNR = {"rescale_betas_zero_snr": True, **TRAILING}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("scheduler", "trained"),
     [
@@ -182,6 +186,7 @@ def stock_by_call(stock: Stock, job: JobSpec, texts: list[str]) -> torch.Tensor:
     ).images
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("scheduler", [Scheduler.EULER, Scheduler.EULER_A, Scheduler.DPMPP_2M_KARRAS])
 @pytest.mark.parametrize("negative_prompt", ["", "blue"])
 def test_a_prompt_that_changes_is_the_stock_pipelines_with_other_embeddings_at_each_step(
@@ -202,6 +207,7 @@ def test_a_prompt_that_changes_is_the_stock_pipelines_with_other_embeddings_at_e
     assert (ours - stock_by_call(stock, job, texts[:1])).abs().max().item() > 10 * near
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("guidance_scale", [5.0, 1.0])
 def test_prompts_joined_by_and_guide_together_as_in_the_plain_loop(
     guidance_scale: float, parts: Components, stock: Stock

@@ -245,6 +245,7 @@ def test_one_picture_is_tried_twice_and_no_more(parts: Components) -> None:
     assert outcomes.names("guided") == ["Failed"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("for_ever", [False, True])
 def test_prompts_are_encoded_again_once_there_is_room(
     for_ever: bool, parts: Components, tmp_path: Path
@@ -263,6 +264,7 @@ def test_prompts_are_encoded_again_once_there_is_room(
     assert (adapters.memory_bytes, adapters.lora_manager.size_bytes) == (0, 0)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("for_ever", [False, True])
 def test_models_are_loaded_again_once_there_is_room(
     for_ever: bool, parts: Components, tmp_path: Path

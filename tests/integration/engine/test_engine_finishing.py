@@ -186,6 +186,7 @@ def test_tiles_are_told_in_the_recipe(parts: Components) -> None:
     assert "VAE tiling: 32" in recipe_in(opened(outcomes.pictures("job")[0]))
 
 
+@pytest.mark.sampled(1)
 def test_if_even_tiles_are_too_large_the_job_fails_and_the_next_picture_is_made(parts: Components) -> None:
     outcomes = Outcomes()
     postprocessor = Postprocessor(CHECKPOINT, Removers(parts.device))
@@ -200,6 +201,7 @@ def test_if_even_tiles_are_too_large_the_job_fails_and_the_next_picture_is_made(
     assert isinstance(outcomes.ending("good"), Completed)
 
 
+@pytest.mark.sampled(1)
 def test_what_is_kept_for_later_makes_room_for_a_picture_that_is_decoded(parts: Components) -> None:
     outcomes, decoder = Outcomes(), SmallMemory(parts, largest_tile_px=0)
 

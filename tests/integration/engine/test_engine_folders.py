@@ -51,6 +51,7 @@ def saved_folder(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return broken_folder(checkpoints, tmp_path_factory.mktemp("saved"))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("class_name", sorted({kind.class_name for kind in KINDS.values()}))
 def test_a_folder_saved_with_any_scheduler_is_described_and_read(class_name: str, saved_folder: Path) -> None:
     scheduler = getattr(diffusers, class_name)()

@@ -88,6 +88,7 @@ def _take_loras_off(engine: Engine) -> Iterator[None]:
     engine.lora_manager.apply(NO_ADAPTERS)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "uses", [[("kohya", 0.7)], [("peft", -0.5)], [("kohya", 0.5), ("peft", 1.25)]], ids=str

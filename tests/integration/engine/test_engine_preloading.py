@@ -27,6 +27,7 @@ def memory_with(checkpoint: Path, *models: ModelSource) -> int:
     return loaded.memory_bytes
 
 
+@pytest.mark.sampled(1)
 def test_loras_and_vaes_that_an_engine_names_take_their_memory_from_the_start(
     base: ModelBase, parts: Components, checkpoints: Path, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ print(*[name for name in set(sys.modules) - before if name.startswith(("sympy", 
     assert out == ""
 
 
+@pytest.mark.exhaustive
 def test_afterwards_everything_can_be_imported_as_if_nothing_had_been_left_out() -> None:
     deferred = [name for name in DEFERRED if name not in NOT_DEFERRED and not name.startswith("torch.dist")]
     out, _ = said(
@@ -86,6 +87,7 @@ print("all there")
     assert out == "all there"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(400)
 def test_a_picture_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"

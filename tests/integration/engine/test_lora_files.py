@@ -58,6 +58,7 @@ def is_same(one: Lora, other: Lora) -> bool:
     )
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "change",
     [

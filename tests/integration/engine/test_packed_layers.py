@@ -69,6 +69,7 @@ def test_a_packed_layer_computes_what_an_ordinary_one_does(layer: nn.Linear | nn
     assert torch.equal(plain(layer.weight).reshape(weight.shape), weight)
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("side", [1, 2, 4, 9])
 @pytest.mark.parametrize("images", [2, 3, 9])
 def test_images_that_share_a_call_of_a_packed_layer_get_what_they_get_alone(

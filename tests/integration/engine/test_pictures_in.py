@@ -68,6 +68,7 @@ def compare(parts: Components, stock: Stock, asked: Asked) -> None:
     assert np.abs(pixels.astype(int) - expected_pixels.astype(int)).max() <= 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("base", "scheduler"), CASES, indirect=["base"])
 def test_an_image_to_image_job_makes_the_stock_pipelines_picture(
     scheduler: Scheduler, parts: Components, stock: Stock
@@ -75,6 +76,7 @@ def test_an_image_to_image_job_makes_the_stock_pipelines_picture(
     compare(parts, stock, Asked(spec(scheduler=scheduler, steps=5, strength=0.6), REFERENCE))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("base", "scheduler"), CASES, indirect=["base"])
 def test_an_inpainting_job_makes_the_stock_pipelines_picture(
     scheduler: Scheduler, parts: Components, stock: Stock
@@ -82,6 +84,7 @@ def test_an_inpainting_job_makes_the_stock_pipelines_picture(
     compare(parts, stock, Asked(spec(scheduler=scheduler, steps=5, strength=0.6), MASKED))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("inputs", [REFERENCE, MASKED], ids=["image", "inpaint"])
 def test_a_strength_of_one_means_what_the_stock_pipeline_means_by_it(
     inputs: Inputs, parts: Components, stock: Stock
@@ -100,6 +103,7 @@ def inpainting(base: ModelBase, checkpoints: Path, parts: Components) -> tuple[C
     )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("strength", "inputs"),
     [(0.6, MASKED), (1.0, MASKED), (0.6, REFERENCE), (0.75, {})],

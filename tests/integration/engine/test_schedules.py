@@ -93,6 +93,7 @@ def sigmas(schedule: Schedule) -> Tensor:
     return found
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("scheduler", Scheduler)
 def test_every_name_leads_where_the_stock_scheduler_leads(scheduler: Scheduler) -> None:
     ours, theirs = made(job_of(scheduler)), stock(scheduler)
@@ -102,6 +103,7 @@ def test_every_name_leads_where_the_stock_scheduler_leads(scheduler: Scheduler) 
     assert torch.allclose(walked(ours), walked(theirs), atol=1e-5)
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("scheduler", Scheduler)
 def test_a_name_means_the_same_whatever_the_checkpoint_was_saved_with(scheduler: Scheduler) -> None:
     plain, spacing = made(job_of(scheduler)), KINDS[scheduler].spacing
@@ -124,6 +126,7 @@ def test_what_was_trained_into_the_checkpoint_counts_with_every_name() -> None:
         assert {name: getattr(config, name) for name in known} == known
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_each_spacing_has_noise_levels_of_its_own_between_the_same_ends(scheduler: Scheduler) -> None:
     named = [Scheduler(f"{scheduler}_{ending}") for ending in SPACINGS if f"{scheduler}_{ending}" in KINDS]
@@ -181,6 +184,7 @@ def with_levels(scheduler: Scheduler, levels: str, steps: int = STEPS) -> Schedu
     return made(job)
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("levels", LEVELS)
 @pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_noise_levels_of_comfyui_are_set_or_refused(scheduler: Scheduler, levels: str) -> None:

@@ -59,6 +59,7 @@ def test_the_list_names_every_model_and_a_name_gives_its_place(capsys: pytest.Ca
     assert "--folder is for checkpoints; remover is a background" in capsys.readouterr().err
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("base", bases_of("scenes"))
 def test_stock_diffusers_loads_the_file_and_the_folder_made_of_it(base: ModelBase, tmp_path: Path) -> None:

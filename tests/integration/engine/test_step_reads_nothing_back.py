@@ -113,6 +113,7 @@ def run(far: Components, trajectories: list[Trajectory]) -> None:
     assert all(one.latents.device == META for one in trajectories)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_no_scheduler_waits_for_the_device(parts: Components, far: Components, scheduler: Scheduler) -> None:
     trajectory = started(parts, far, spec(scheduler=scheduler, steps=4))
@@ -124,6 +125,7 @@ def test_no_scheduler_waits_for_the_device(parts: Components, far: Components, s
     assert trajectory.latents.device == META
 
 
+@pytest.mark.sampled(1)
 def test_pictures_with_prompts_of_different_length_share_a_call_without_a_wait(
     parts: Components, far: Components
 ) -> None:
@@ -134,6 +136,7 @@ def test_pictures_with_prompts_of_different_length_share_a_call_without_a_wait(
         run(far, [one, replace(other, conditionings=(longer,))])
 
 
+@pytest.mark.sampled(1)
 def test_painting_a_part_anew_waits_for_nothing(parts: Components, far: Components) -> None:
     kinds = (InputKind.REFERENCE, InputKind.MASK)
     trajectory = started(parts, far, spec(scheduler=Scheduler.DDIM), {kind: INPUTS[kind] for kind in kinds})
@@ -142,6 +145,7 @@ def test_painting_a_part_anew_waits_for_nothing(parts: Components, far: Componen
         run(far, [trajectory])
 
 
+@pytest.mark.sampled(1)
 def test_control_nets_wait_for_nothing(
     parts: Components, far: Components, nets: dict[ModelId, ControlNet]
 ) -> None:

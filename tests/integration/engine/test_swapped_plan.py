@@ -141,6 +141,7 @@ def jobs_of_all_kinds(parts: Components, place: Path, vae: ModelSource) -> Jobs:
     }
 
 
+@pytest.mark.sampled(1)
 def test_pictures_of_all_kinds_of_jobs_are_those_of_the_tiled_plan_to_the_bit(
     ruined: Ruined, tiled: Components, vae_source: ModelSource, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_one_prompt_has_its_encoders_brought_once_and_one_that_is_remembered_not
     assert ruined.text.fetched - before == held
 
 
+@pytest.mark.sampled(1)
 def test_the_engine_makes_the_pictures_of_the_tiled_plan_and_says_so_in_their_recipes(
     base: ModelBase, checkpoints: Path
 ) -> None:
@@ -221,6 +223,7 @@ def test_a_lora_lies_where_its_layers_work_not_where_they_rest() -> None:
         assert {held.device for held in change.tensors} == {HOME}
 
 
+@pytest.mark.sampled(1)
 def test_an_engine_that_has_loaded_says_what_it_holds_all_the_time(
     base: ModelBase, parts: Components, checkpoints: Path, vae_source: ModelSource
 ) -> None:

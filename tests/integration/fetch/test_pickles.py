@@ -97,6 +97,7 @@ def test_a_textual_inversion_of_the_old_kind_becomes_an_embedding(tmp_path: Path
     assert {name: entry.shape for name, entry in found.items()} == {"emb_params": (2, 768)}
 
 
+@pytest.mark.exhaustive
 def test_the_oldest_kind_and_several_words_become_embeddings(tmp_path: Path) -> None:
     import torch
 

@@ -80,6 +80,7 @@ def _is_left_for_the_next_start(steps: Steps) -> bool:
     return steps.fault is not None and steps.at is not None and steps.labels[steps.at - 1].startswith("start")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("story", STORIES)
 def test_whatever_step_is_the_last_of_a_manager_the_next_one_loses_and_doubles_nothing(
@@ -92,6 +93,7 @@ def test_whatever_step_is_the_last_of_a_manager_the_next_one_loses_and_doubles_n
     _tell(f"killed, {story.__name__}", labels, tried)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("story", STORIES)
 def test_at_whatever_step_the_power_goes_no_row_has_lost_its_file(
@@ -105,6 +107,7 @@ def test_at_whatever_step_the_power_goes_no_row_has_lost_its_file(
     _tell(f"without power, {story.__name__}", labels, tried)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("fault", FAULTS)

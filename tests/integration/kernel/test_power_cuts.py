@@ -17,8 +17,9 @@ from kernel.shell.store import Store, migrate
 from tests.integration.kernel.power import unsafe_power
 from tests.integration.kernel.rows import NOW_MS, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved
+from tests.sampling import count
 
-CUTS = 1_000
+CUTS = count(250, at_most=1_000)
 MOST_JOBS = 6
 """In one batch, that is one commit."""
 OPERATIONS = 300

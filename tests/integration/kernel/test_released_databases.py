@@ -26,6 +26,7 @@ def content(file: Path) -> dict[str, list[tuple[object, ...]]]:
         return {name: sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr) for name in tables}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("version", recorded_versions())
 def test_a_migration_that_is_killed_at_any_statement_comes_to_the_same_at_the_next_start(
     version: str, tmp_path: Path

@@ -35,6 +35,7 @@ def disk() -> Iterator[Disk]:
         yield found
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("error", [apsw.FullError, apsw.IOError], ids=["ENOSPC", "EIO"])
 def test_a_batch_on_a_failing_disk_is_there_wholly_or_not_at_all(
     disk: Disk, tmp_path: Path, error: type[apsw.Error]

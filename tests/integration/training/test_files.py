@@ -36,6 +36,7 @@ def _same(first: nn.Module, second: nn.Module) -> bool:
     return all(torch.equal(weight.float(), others[name].float()) for name, weight in first.named_parameters())
 
 
+@pytest.mark.sampled(1)
 def test_a_checkpoint_is_read_by_the_stock_loaders(family: Family, tmp_path: Path) -> None:
     networks, layout = _networks(family), single_file_layout(architecture(family.base))
     file, folder = tmp_path / "scenes.safetensors", tmp_path / "scenes"
@@ -64,6 +65,7 @@ def test_the_server_builds_of_the_files_what_was_trained(family: Family, tmp_pat
     assert read.scheduler_config == layout.scheduler_config
 
 
+@pytest.mark.sampled(1)
 def test_both_formats_of_a_lora_load_into_the_same_weights(family: Family, tmp_path: Path) -> None:
     lora = _random_lora(family)
     save_kohya(tmp_path / "kohya.safetensors", family, lora)

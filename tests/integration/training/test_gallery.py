@@ -50,6 +50,7 @@ def test_what_a_look_means_now_is_encoded_anew(
     assert len(shards(run)) == 2
 
 
+@pytest.mark.exhaustive
 def test_another_vae_has_latents_of_its_own(run: Run, vae: AutoencoderKL) -> None:
     open_gallery(vae, Look.PLAIN, 2, run)
     open_gallery(AutoencoderKL(block_out_channels=(8,), norm_num_groups=2), Look.PLAIN, 2, run)

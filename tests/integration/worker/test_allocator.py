@@ -111,6 +111,7 @@ def test_a_worker_that_keeps_its_memory_pays_for_a_step_once() -> None:
     assert found["left"] < A_BLOCK / 10
 
 
+@pytest.mark.exhaustive
 def test_by_itself_every_step_would_pay() -> None:
     found = numbers(keeps=False)
     assert found["steady"] > PAGES_OF_A_BLOCK / 2

@@ -37,6 +37,7 @@ def source_of(path: Path) -> ModelSource:
     )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("is_folder", [False, True])
 @pytest.mark.parametrize("base", list(ModelBase))
 def test_inspection_and_engine_agree_on_a_checkpoint(
