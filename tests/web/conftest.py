@@ -88,8 +88,11 @@ def _note(visitor: Visitor, message: ConsoleMessage) -> None:
 
 @pytest.fixture(scope="module")
 def studio(installed: Path) -> Iterator[Server]:
-    """A server with fake engines, and without keys, for all tests of a module."""
+    """A server with fake engines, with a list of wildcards, and without keys, for all tests of a module."""
     with copy_of(installed) as folder, cleaned_up(Server(folder, with_api=True)) as server:
+        (folder / "wildcards/animals").mkdir(parents=True)
+        (folder / "wildcards/animals/cats.txt").write_text("tiger\nlynx\n", "utf-8")
+        server.variables["SPOON_WILDCARDS_FOLDERS"] = str(folder / "wildcards")
         server.start()
         yield server
 

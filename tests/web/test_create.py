@@ -118,6 +118,20 @@ def test_a_job_that_is_refused_leads_to_the_field(visitor: Visitor) -> None:
     expect(page.locator(".job")).to_have_count(0)
 
 
+def test_each_image_of_a_prompt_with_choices_has_its_own(visitor: Visitor) -> None:
+    page = begin(visitor, "a __animals/cat__", Images=2, Seed=7)
+    field = page.locator('[data-field="prompt"]')
+    expect(field.locator(".fault")).to_contain_text("the nearest are animals/cats")
+    page.get_by_label("Prompt", exact=True).fill("a __animals/cats__")
+    expect(field.locator(".tokens")).to_contain_text("before choices")
+    expect(field.locator(".fault")).to_be_empty()
+    generated(page)
+    last, first = jobs_of(visitor)[:2]
+    assert [(job["count"], job["seed"]) for job in (first, last)] == [(1, 7), (1, 8)]
+    assert first["prompt_template"] == last["prompt_template"] == "a __animals/cats__"
+    assert {first["prompt"], last["prompt"]} <= {"a tiger", "a lynx"}
+
+
 def test_a_reload_loses_nothing(visitor: Visitor) -> None:
     page = begin(visitor, "a fox that stays [slow 100ms]", Steps=200, Seed=7)
     drop(page, png_of(64, 96))

@@ -282,6 +282,22 @@ def test_an_image_is_made_again_and_begun_from(visitor: Visitor) -> None:
     wait_for("the image to be the reference", begun)
 
 
+def test_variations_of_a_prompt_with_choices_choose_anew(visitor: Visitor) -> None:
+    (image,) = newest(visitor)
+    template = {"prompt": "a {red|blue} dawn", "wildcards": True}
+    job = httpx.post(f"{visitor.url}v1/jobs?wait=60", json={"like": image, **template}).json()
+    page = visitor.visit(f"gallery?image={job['image_id']}")
+    dialog = page.get_by_role("dialog", name="Image")
+    expect(dialog.locator(".recipe")).to_contain_text("a {red|blue} dawn")
+    dialog.get_by_role("button", name="Variations").click()
+
+    def made() -> bool:
+        jobs = httpx.get(f"{visitor.url}v1/jobs?limit=4").json()["items"]
+        return [(one["prompt_template"], one["count"]) for one in jobs] == [(template["prompt"], 1)] * 4
+
+    wait_for("four jobs", made)
+
+
 def test_a_recipe_can_be_copied(visitor: Visitor) -> None:
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     (image,) = newest(visitor)

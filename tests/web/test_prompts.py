@@ -143,6 +143,20 @@ def test_an_embedding_is_completed_by_touch_and_marked_once_the_job_has_it(page:
     assert marks(page) == [["word", "dusk"]]
 
 
+def test_a_list_of_wildcards_is_completed_and_marked_where_the_server_chooses(
+    page: Page, area: Locator
+) -> None:
+    area.press_sequentially("a __CAT")
+    expect(page.get_by_role("option")).to_have_text("animals/catswildcards · 2 lines")
+    area.press("Enter")
+    expect(area).to_have_value("a __animals/cats__")
+    expect(page.locator(".tokens")).to_contain_text("(before choices are made)")
+    assert marks(page) == [["wildcard", "__animals/cats__"]]
+    page.evaluate("document.querySelector('prompt-field').setAttribute('wildcards', 'false')")
+    expect(page.locator(".tokens")).not_to_contain_text("choices")
+    assert marks(page) == []
+
+
 def test_an_ordinary_word_can_be_written_beside_a_list_of_names(page: Page, area: Locator) -> None:
     area.press_sequentially("du")
     expect(page.get_by_role("option")).to_have_count(1)

@@ -14,7 +14,7 @@ import { jobFields } from "./field_schema.js";
 import { askWhatFor, notTakenOver } from "./image_dialog.js";
 import { InputImages } from "./input_images.js";
 import { JobForm } from "./job_form.js";
-import { fieldsLike, presetOf, sentOf } from "./job_request.js";
+import { eachByItself, fieldsLike, presetOf, sentOf } from "./job_request.js";
 import { describedApi, ModelLists } from "./model_lists.js";
 import { Results } from "./results.js";
 import { Validation } from "./validation.js";
@@ -244,8 +244,11 @@ class CreateView extends View {
     validation.stop();
     try {
       await this.#painting;
-      const job = await results.submit(await this.#body({ isCheck: false }));
-      this.#checked(null, job["engine_id"]);
+      const body = await this.#body({ isCheck: false });
+      for (const one of this.form?.isTemplate ? eachByItself(body) : [body]) {
+        const job = await results.submit(one);
+        this.#checked(null, job["engine_id"]);
+      }
       this.#tellSubmitted();
     } catch (error) {
       if (!(error instanceof ApiError) || error.isTemporary) return complain(error);

@@ -40,7 +40,7 @@ export const GROUPS = [
     needs: ["pose"],
   },
   { name: "fit", fields: ["image_fit"], needs: ["reference", "pose"] },
-  { name: "words", fields: ["long_prompt_technique", "clip_skip", "embeddings", "lora_tags"] },
+  { name: "words", fields: ["long_prompt_technique", "clip_skip", "embeddings", "lora_tags", "wildcards"] },
   { name: "sampling", fields: ["vae", "guidance_rescale", "eta", "scheduler_config"] },
   { name: "background", fields: ["remove_background_models", "background_color"] },
   { name: "file", fields: ["image_file_type", "quality", "expire_after", "delete_after_downloads"] },

@@ -97,8 +97,14 @@ export class JobForm extends EventTarget {
   /** Have the prompts read as the job's will be. */
   #readPrompts() {
     const { engine_id: id, engine, checkpoint = null, long_prompt_technique: technique = null } = this.fields;
-    const embeddings = this.fields["embeddings"] ?? [];
-    for (const one of this.prompts) one.readBy({ engine: id ?? engine ?? null, checkpoint, technique, embeddings });
+    const { embeddings = [], wildcards = null } = this.fields;
+    const reading = { engine: id ?? engine ?? null, checkpoint, technique, wildcards, embeddings };
+    for (const one of this.prompts) one.readBy(reading);
+  }
+
+  /** Whether the server makes choices in a prompt, so that each image should have its own. */
+  get isTemplate() {
+    return this.prompts.some((one) => one.isTemplate());
   }
 
   /**

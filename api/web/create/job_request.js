@@ -40,6 +40,16 @@ export const presetOf = (fields) =>
     ),
   );
 
+/**
+ * A job for each image of a job, with the seed that it would have there: choices in prompts are made once for a job.
+ * @param {Fields} fields
+ * @returns {Fields[]}
+ */
+export function eachByItself({ count = 1, seed = null, ...others }) {
+  const isRandom = seed === null || seed < 0;
+  return Array.from({ length: count }, (_, index) => ({ ...others, ...(isRandom ? {} : { seed: seed + index }) }));
+}
+
 /** @param {any} value */
 export const isGiven = (value) => value !== undefined && value !== null && value !== "";
 

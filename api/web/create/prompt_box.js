@@ -4,18 +4,23 @@ import "../parts/prompt_field.js";
 import { set } from "../app/dom.js";
 import { labelOf } from "./field_controls.js";
 
-/** @typedef {HTMLElement & {value: string, fault: string, embeddings: string[], insert: (text: string) => void}} PromptField */
+/**
+ * @typedef {HTMLElement & {value: string, fault: string, embeddings: string[], isTemplate: boolean,
+ *   insert: (text: string) => void}} PromptField
+ */
 
 /**
  * What a prompt is read by.
- * @typedef {{engine: string | null, checkpoint: string | null, technique: string | null, embeddings: string[]}} Reading
+ * @typedef {{engine: string | null, checkpoint: string | null, technique: string | null, wildcards: boolean | null,
+ *   embeddings: string[]}} Reading
  */
 
 /**
  * @param {string} name of the field
  * @param {{onInput: (value: string) => void, onPick: (embedding: string) => void}} options onPick: an embedding was
  *   completed, which the job needs
- * @returns {import("./field_controls.js").Control & {insert: (text: string) => void, readBy: (reading: Reading) => void}}
+ * @returns {import("./field_controls.js").Control & {insert: (text: string) => void,
+ *   readBy: (reading: Reading) => void, isTemplate: () => boolean}}
  */
 export function promptBox(name, { onInput, onPick }) {
   const field = /** @type {PromptField} */ (document.createElement("prompt-field"));
@@ -33,8 +38,9 @@ export function promptBox(name, { onInput, onPick }) {
     focus: () => field.focus(),
     write: (value) => (field.value = value ?? ""),
     insert: (text) => field.insert(field.value.trim() === "" ? text : `, ${text}`),
-    readBy: ({ engine, checkpoint, technique, embeddings }) => {
-      set(field, { engine, checkpoint, technique });
+    isTemplate: () => field.isTemplate,
+    readBy: ({ engine, checkpoint, technique, wildcards, embeddings }) => {
+      set(field, { engine, checkpoint, technique, wildcards: wildcards === null ? null : String(wildcards) });
       if (String(field.embeddings) !== String(embeddings)) field.embeddings = embeddings;
     },
   };

@@ -32,12 +32,23 @@ async function submit(image, other = {}) {
 }
 
 /**
+ * Make more of an image with other seeds; with other choices, where its prompts were made by choices.
+ * @param {GalleryImage} image
+ */
+async function vary(image) {
+  const { prompt_template: prompt, negative_prompt_template: negative } = image;
+  if (!prompt && !negative) return submit(image, { seed: -1, count: VARIATIONS });
+  const templates = { ...(prompt ? { prompt } : {}), ...(negative ? { negative_prompt: negative } : {}) };
+  for (let made = 0; made < VARIATIONS; made += 1) await submit(image, { seed: -1, wildcards: true, ...templates });
+}
+
+/**
  * What is done by a job, or begun in Create; by the keys of their texts.
  * @type {[TextKey, (image: GalleryImage) => Promise<void> | void][]}
  */
 export const MAKING = [
   ["gallery.again", (image) => submit(image)],
-  ["gallery.variations", (image) => submit(image, { seed: -1, count: VARIATIONS })],
+  ["gallery.variations", vary],
   ["gallery.remove_background", removeBackground],
   ["gallery.change", ({ image_id: like }) => openInCreate({ fields: { like } })],
   ["gallery.reference", (image) => begin(image, {})],

@@ -6,10 +6,15 @@
  * What stands before the caret and may be completed: a tag that was begun, or a word.
  * @param {string} text
  * @param {number} caret
- * @returns {{begin: number, typed: string, isTag: boolean} | null}
+ * @returns {{begin: number, typed: string, isTag: boolean, isList?: boolean} | null}
  */
 export function begunAt(text, caret) {
   const before = text.slice(Math.max(0, caret - 200), caret);
+  const list = /(?:^|[^\\_])__(?![ _])((?:(?!__)[\p{L}\p{N}_./ -])*)$/u.exec(before);
+  if (list !== null && before.split("__").length % 2 === 0) {
+    const typed = /** @type {string} */ (list[1]);
+    return { begin: caret - typed.length - 2, typed, isTag: true, isList: true };
+  }
   const tag = /<(?:l(?:o(?:r(?:a:?)?)?)?)?([^<>:\n]*)$/i.exec(before);
   if (tag !== null) return { begin: caret - tag[0].length, typed: tag[0].split(":")[1] ?? "", isTag: true };
   const word = /[\p{L}\p{N}_-]{2,}$/u.exec(before);
@@ -39,10 +44,11 @@ export function fitting(names, { typed, isTag }, most) {
 }
 
 /**
- * What a name is written as: a tag, or the word of an embedding.
+ * What a name is written as: a tag, the word of an embedding, or the name of a list between underscores.
  * @param {Named} named
  * @returns {string}
  */
 export function written({ kind, name, word, model_id: id }) {
+  if (kind === "wildcard") return `__${name}__`;
   return kind === "lora" ? `<lora:${/[<>:]/.test(name) ? id : name}:1>` : word;
 }

@@ -3,15 +3,18 @@
  *
  * A real text area, so that undo, spelling, input methods and screen readers are the browser's. Behind it lies the
  * same text, unseen, with marks of what is syntax; under it the tokens of each chunk, as the server counts them.
- * Names of LoRAs and embeddings are completed; Ctrl with the arrow up or down weighs a word or the selection.
+ * Names of LoRAs, embeddings and wildcards are completed; Ctrl with the arrow up or down weighs a word or the
+ * selection.
  *
  *     <prompt-field label="Prompt" checkpoint="dreams"></prompt-field>
  *
  * - `value`: the text. Event `change` whenever somebody has changed it; setting `value` tells nobody.
- * - Attributes: `label`; `negative` (the negative prompt); `engine` or `checkpoint` (an id or a name) and `technique`
- *   (long_prompt_technique), by which tokens are counted.
+ * - Attributes: `label`; `negative` (the negative prompt); `engine` or `checkpoint` (an id or a name), `technique`
+ *   (long_prompt_technique) and `wildcards` ("true" or "false"), by which tokens are counted.
  * - `embeddings`: ids or names of those that the job has. Event `pick` when a name was completed, with
- *   `detail: {kind: "lora" | "embedding", model_id, name, word}`: an embedding must then be added to the job.
+ *   `detail: {kind: "lora" | "embedding" | "wildcard", model_id, name, word}`: an embedding must then be added to the
+ *   job.
+ * - `isTemplate`: whether the server makes choices in the text, as it said when it last counted.
  * - `fault`: why the server refused the text; "": it did not.
  * - `focus()`; `insert(text)` writes at the caret, and can be undone.
  */
@@ -21,7 +24,7 @@ import { fill, h } from "../app/dom.js";
 import { complain } from "../app/notices.js";
 import { t } from "../app/texts.js";
 import { begunAt, fitting, written } from "./prompt_completion.js";
-import { promptNames } from "./prompt_names.js";
+import { promptNames, wildcardNames } from "./prompt_names.js";
 import { marksOf, unitsOf } from "./prompt_syntax.js";
 import { weighted } from "./prompt_weights.js";
 
@@ -34,7 +37,7 @@ const MOST_MARKED = 20_000; // characters: longer texts are written without mark
 let made = 0;
 
 class PromptField extends HTMLElement {
-  static observedAttributes = ["engine", "checkpoint", "technique", "label", "negative"];
+  static observedAttributes = ["engine", "checkpoint", "technique", "wildcards", "label", "negative"];
 
   #id = `prompt-${(made += 1)}`;
   #life = new AbortController();
@@ -50,6 +53,8 @@ class PromptField extends HTMLElement {
   #breaks = [];
   #counting = 0;
   #counted = new AbortController();
+  #searched = new AbortController();
+  #isTemplate = false;
 
   #label = h("label", { for: this.#id });
   #marks = h("div", { class: "marks", "aria-hidden": "true" });
@@ -81,6 +86,7 @@ class PromptField extends HTMLElement {
     this.#area.addEventListener("scroll", () => (this.#marks.scrollTop = this.#area.scrollTop));
     this.#area.addEventListener("focus", () => void this.#readNames());
     this.#area.addEventListener("blur", () => {
+      this.#searched.abort();
       this.#isTyping = false;
       this.#offer([]);
     });
@@ -100,6 +106,7 @@ class PromptField extends HTMLElement {
   disconnectedCallback() {
     this.#life.abort();
     this.#counted.abort();
+    this.#searched.abort();
     clearTimeout(this.#counting);
   }
 
@@ -130,6 +137,10 @@ class PromptField extends HTMLElement {
     if (ids.length > 0) void this.#readNames();
     this.#draw();
     this.#count();
+  }
+
+  get isTemplate() {
+    return this.#isTemplate;
   }
 
   get fault() {
@@ -177,7 +188,7 @@ class PromptField extends HTMLElement {
   #draw() {
     const text = this.#area.value;
     const words = (this.#names ?? []).filter((one) => this.#has(one)).flatMap((one) => [one.word, one.name]);
-    const marks = text.length > MOST_MARKED ? [] : marksOf(text, words);
+    const marks = text.length > MOST_MARKED ? [] : marksOf(text, words, this.#isTemplate);
     const parts = [];
     let at = 0;
     for (const { begin, end, kind, depth = 0 } of marks) {
@@ -232,6 +243,7 @@ class PromptField extends HTMLElement {
       engine,
       checkpoint: engine === null ? this.getAttribute("checkpoint") || null : null,
       long_prompt_technique: this.getAttribute("technique") || null,
+      wildcards: this.hasAttribute("wildcards") ? this.getAttribute("wildcards") === "true" : null,
       embeddings: this.#embeddings.length > 0 ? this.#embeddings : null,
     };
     try {
@@ -245,13 +257,15 @@ class PromptField extends HTMLElement {
   /**
    * @param {string} text
    * @param {{encoders: {tokens: number, dropped: string,
-   *   chunks: {tokens: number, begin: number | null}[]}[] | null, reason: string | null}} found
+   *   chunks: {tokens: number, begin: number | null}[]}[] | null, reason: string | null, is_template: boolean}} found
    * @param {number} most
    */
-  #showTokens(text, { encoders, reason }, most) {
+  #showTokens(text, { encoders, reason, is_template: isTemplate }, most) {
+    this.#isTemplate = isTemplate;
     const [worst] = (encoders ?? []).toSorted((a, b) => b.chunks.length - a.chunks.length || b.tokens - a.tokens);
     this.#tokens.classList.toggle("cut", worst !== undefined && worst.dropped !== "");
     if (worst === undefined) {
+      this.#draw();
       this.#tokens.textContent = t("prompt.not_counted", { reason: reason ?? "" });
       return;
     }
@@ -263,6 +277,7 @@ class PromptField extends HTMLElement {
         ? t("prompt.tokens", { tokens: worst.tokens, most })
         : t("prompt.chunks", { tokens: worst.tokens, chunks: worst.chunks.length, each }),
       worst.dropped === "" ? "" : t("prompt.dropped", { text: worst.dropped }),
+      isTemplate ? t("prompt.of_template") : "",
     ].join(" ");
     this.#draw();
   }
@@ -281,11 +296,24 @@ class PromptField extends HTMLElement {
   }
 
   #complete() {
+    this.#searched.abort();
     this.#isTyping = this.#names === null;
     if (this.#names === null) return;
     const { selectionStart: caret, selectionEnd: end, value } = this.#area;
     const begun = caret === end ? begunAt(value, caret) : null;
+    if (begun?.isList) return void this.#completeList(begun.typed);
     this.#offer(begun === null ? [] : fitting(this.#names, begun, MOST_OPTIONS), begun?.isTag ? 0 : -1);
+  }
+
+  /** @param {string} typed of the name of a list */
+  async #completeList(typed) {
+    const { signal } = (this.#searched = new AbortController());
+    try {
+      const found = await wildcardNames(typed, MOST_OPTIONS, signal);
+      if (!signal.aborted) this.#offer(found, 0);
+    } catch {
+      if (!signal.aborted) this.#offer([]); // a convenience, too
+    }
   }
 
   /**

@@ -1,12 +1,17 @@
 /**
  * @file What prompts may name: LoRAs and embeddings of the server. Read when somebody first writes a prompt, and
- * again when models have changed; all fields of the page share it.
+ * again when models have changed; all fields of the page share it. Of lists of wildcards there may be thousands, and
+ * nobody tells when they change: the server is asked for those that fit.
  */
 
-import { all } from "../app/api.js";
+import { all, call } from "../app/api.js";
 import { live } from "../app/live.js";
+import { t } from "../app/texts.js";
 
-/** @typedef {{kind: "lora" | "embedding", model_id: string, name: string, word: string, base: string | null}} Named */
+/**
+ * @typedef {{kind: "lora" | "embedding" | "wildcard", model_id: string, name: string, word: string,
+ *   base: string | null}} Named
+ */
 
 /** @type {Promise<Named[]> | null} */
 let reading = null;
@@ -23,6 +28,24 @@ export function promptNames() {
     throw error;
   });
   return reading;
+}
+
+/**
+ * The lists of wildcards with this in their names.
+ * @param {string} search
+ * @param {number} limit
+ * @param {AbortSignal} signal
+ * @returns {Promise<Named[]>}
+ */
+export async function wildcardNames(search, limit, signal) {
+  const { items } = await call("GET", "v1/wildcards", { query: { search: search || null, limit }, signal });
+  return items.map((/** @type {{name: string, lines: number}} */ { name, lines }) => ({
+    kind: "wildcard",
+    model_id: name,
+    name,
+    word: name,
+    base: t("prompt.lines", { count: lines }),
+  }));
 }
 
 /** @returns {Promise<Named[]>} */

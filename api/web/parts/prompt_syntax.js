@@ -3,12 +3,12 @@
  * The server reads prompts itself (docs/prompts.md); nothing here decides what they mean.
  */
 
-/** @typedef {"weight" | "weaker" | "tag" | "word" | "keyword" | "escape"} Kind */
+/** @typedef {"weight" | "weaker" | "tag" | "word" | "keyword" | "escape" | "wildcard" | "choice"} Kind */
 
 /** @typedef {{begin: number, end: number, kind: Kind, depth?: number}} Mark */
 
 const SYMBOL =
-  /\\[\\()[\]]|<(?:lora|lyco):[^<>\n]{1,400}>|\b(?:BREAK|AND)\b|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[()[\]]/gi;
+  /\\[\\()[\]{}|]|<(?:lora|lyco):[^<>\n]{1,400}>|\b(?:BREAK|AND)\b|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[()[\]{}]|\\__|__(?![ _])(?:(?!__)[\p{L}\p{N}_*./ -]){1,200}?(?<![ _])__/giu;
 const MOST_DEPTH = 4;
 
 /**
@@ -16,9 +16,10 @@ const MOST_DEPTH = 4;
  * on their own.
  * @param {string} text
  * @param {string[]} [words] of embeddings
+ * @param {boolean} [isTemplate] whether names of lists and braces are choices
  * @returns {Mark[]}
  */
-export function marksOf(text, words = []) {
+export function marksOf(text, words = [], isTemplate = false) {
   /** @type {Mark[]} */
   const marks = [];
   /** @type {{kind: "weight" | "weaker", close: string}[]} */
@@ -45,7 +46,7 @@ export function marksOf(text, words = []) {
       open.pop();
       continue;
     }
-    const kind = kindOf(symbol);
+    const kind = kindOf(symbol, isTemplate);
     if (kind === null) continue;
     upTo(at);
     marks.push({ begin: at, end: after, kind });
@@ -57,10 +58,14 @@ export function marksOf(text, words = []) {
 
 /**
  * @param {string} symbol
+ * @param {boolean} isTemplate
  * @returns {Kind | null}
  */
-function kindOf(symbol) {
+function kindOf(symbol, isTemplate) {
+  if (!isTemplate && /[{}|_]/.test(symbol) && !symbol.startsWith("<")) return null;
   if (symbol.startsWith("\\")) return "escape";
+  if (symbol.startsWith("__")) return "wildcard";
+  if (symbol === "{" || symbol === "}") return "choice";
   if (symbol.startsWith("<")) return "tag";
   return symbol === "BREAK" || symbol === "AND" ? "keyword" : null; // in capitals alone
 }

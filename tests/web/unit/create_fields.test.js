@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { jobFields } from "../../../api/web/create/field_schema.js";
 import { groupsOf } from "../../../api/web/create/field_table.js";
 import { textOfValue, valueOf } from "../../../api/web/create/field_values.js";
-import { fieldsLike, sentOf, sizesFor } from "../../../api/web/create/job_request.js";
+import { eachByItself, fieldsLike, sentOf, sizesFor } from "../../../api/web/create/job_request.js";
 
 const PROPERTIES = {
   steps: { anyOf: [{ type: "integer", minimum: 1, maximum: 10_000 }, { type: "null" }] },
@@ -168,4 +168,13 @@ test("sizes have the usual shapes, and about as many pixels as the model was mad
   assert.deepEqual(sizesFor(512)[0], [512, 512]);
   for (const [wide, high] of [...sizesFor(64), ...sizesFor(768)])
     assert.ok(wide % 8 === 0 && high % 8 === 0 && wide >= 64);
+});
+
+test("a job for each image has the seed that the image would have", () => {
+  assert.deepEqual(eachByItself({ prompt: "{a|b}", count: 2, seed: 7 }), [
+    { prompt: "{a|b}", seed: 7 },
+    { prompt: "{a|b}", seed: 8 },
+  ]);
+  assert.deepEqual(eachByItself({ count: 2, seed: -1 }), [{}, {}]);
+  assert.deepEqual(eachByItself({ prompt: "a" }), [{ prompt: "a" }]);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { begunAt, written } from "../../../api/web/parts/prompt_completion.js";
 import { marksOf, unitsOf } from "../../../api/web/parts/prompt_syntax.js";
 import { weighted } from "../../../api/web/parts/prompt_weights.js";
 
@@ -64,4 +65,27 @@ test("a word or a selection gets a weight, which changes, and goes at 1", () => 
 test("a tag's weight changes wherever in it the caret is", () => {
   assert.deepEqual(after("<lora:wa|ter:0.8>", 1), ["<lora:water:0.85>", "<lora:water:0.85>"]);
   assert.deepEqual(after("x <lora:water|>", -1), ["x <lora:water:0.95>", "<lora:water:0.95>"]);
+});
+
+test("choices are marked where the server makes them", () => {
+  const text = "a __animals/big cats__ {red|__x__} \\{ __ a";
+  assert.deepEqual(shown(text), []);
+  const marks = marksOf(text, [], true).map(({ begin, end, kind }) => [text.slice(begin, end), kind]);
+  assert.deepEqual(marks, [
+    ["__animals/big cats__", "wildcard"],
+    ["{", "choice"],
+    ["__x__", "wildcard"],
+    ["}", "choice"],
+    ["\\{", "escape"],
+  ]);
+});
+
+test("the name of a list is completed between two underscores and the next", () => {
+  const begun = (/** @type {string} */ text) => begunAt(text, text.length);
+  assert.deepEqual(begun("a __ani"), { begin: 2, typed: "ani", isTag: true, isList: true });
+  assert.deepEqual(begun("__a__ __")?.typed, "");
+  assert.equal(begun("__a__ of")?.isList, undefined);
+  assert.equal(begun("\\__ani")?.isList, undefined);
+  const list = { kind: /** @type {const} */ ("wildcard"), model_id: "a/b", name: "a/b", word: "a/b", base: null };
+  assert.equal(written(list), "__a/b__");
 });
