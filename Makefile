@@ -26,7 +26,7 @@ KEEP_COMPILED := PYTHONDONTWRITEBYTECODE=
 SIDE_BY_SIDE := -n $(TESTERS) --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo page test check lowest newest bench lock sizes clean python
+.PHONY: help venv dev demo page test hosts check lowest newest bench lock sizes clean python
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ page: venv ## Start a server with the models that ship, for its web page (Ctrl-C
 
 test: dev $(NODE_STAMPS) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
 	$(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
+
+hosts: dev ## Run the tests of launchers for other hosts, also the slow ones with a Ray cluster
+	HOSTS=1 $(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q tests/integration/launchers
 
 check: dev ## Check format, lint, types, layers, generated docs; then run the tests
 	$(BIN)/ruff format --check .

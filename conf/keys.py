@@ -1,5 +1,6 @@
 """The keys that a configuration may have, derived from the structs in conf/settings.py."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -9,11 +10,14 @@ from typing import Final
 import msgspec.inspect as inspect
 from msgspec import NODEFAULT
 
+from conf.pools import Pool
 from conf.settings import Settings
 
 Value = bool | int | float | str | Path | tuple[Path, ...] | tuple[str, ...] | None
 
 ENVIRONMENT_PREFIX: Final = "SPOON_"
+POOLS: Final = "pools"
+"""The section whose sections a file names itself."""
 
 
 class Kind(Enum):
@@ -22,12 +26,16 @@ class Kind(Enum):
     DURATION = "duration"
     SIZE = "size"
     NUMBER = "number"
+    AMOUNT = "amount"
+    """A number that need not be whole."""
     FLAG = "flag"
     TEXT = "text"
     FOLDER = "folder"
     FOLDERS = "folders"
     NAMES = "names"
     NETWORKS = "networks"
+    ARGUMENTS = "arguments"
+    """A program and its arguments."""
     CHOICE = "choice"
 
 
@@ -57,19 +65,28 @@ class Key:
 
     @property
     def variable(self) -> str:
-        return f"{ENVIRONMENT_PREFIX}{self.section}_{self.name}".upper()
+        return re.sub(r"\W", "_", f"{ENVIRONMENT_PREFIX}{self.section}_{self.name}".upper())
 
 
 @cache
 def all_keys() -> tuple[Key, ...]:
-    """Every key, in the order of the structs."""
+    """Every key but those of pools, in the order of the structs."""
     sections = inspect.type_info(Settings)
     assert isinstance(sections, inspect.StructType)
     found: list[Key] = []
     for section in sections.fields:
-        assert isinstance(section.type, inspect.StructType)
-        found.extend(_key(section.name, field) for field in section.type.fields)
+        if section.name != POOLS:
+            assert isinstance(section.type, inspect.StructType)
+            found.extend(_key(section.name, field) for field in section.type.fields)
     return tuple(found)
+
+
+@cache
+def pool_keys(name: str) -> tuple[Key, ...]:
+    """The keys of a pool, in the section `pools.NAME`."""
+    pool = inspect.type_info(Pool)
+    assert isinstance(pool, inspect.StructType)
+    return tuple(_key(f"{POOLS}.{name}", field) for field in pool.fields)
 
 
 def _key(section: str, field: inspect.Field) -> Key:
@@ -107,6 +124,8 @@ def _kind(type_: inspect.Type) -> Kind:
             return Kind.FLAG
         case inspect.IntType():
             return Kind.NUMBER
+        case inspect.FloatType():
+            return Kind.AMOUNT
         case inspect.StrType():
             return Kind.TEXT
         case inspect.EnumType():
@@ -117,6 +136,8 @@ def _kind(type_: inspect.Type) -> Kind:
             return Kind.NAMES
         case inspect.VarTupleType(item_type=inspect.Metadata(extra={"kind": "network"})):
             return Kind.NETWORKS
+        case inspect.VarTupleType(item_type=inspect.Metadata(extra={"kind": "argument"})):
+            return Kind.ARGUMENTS
         case inspect.VarTupleType():
             return Kind.FOLDERS
         case _:

@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from conf.installation import CONFIG_VARIABLE, Installation, locate
-from conf.keys import ENVIRONMENT_PREFIX, Key, Value, all_keys
+from conf.keys import ENVIRONMENT_PREFIX, POOLS, Key, Value, all_keys, pool_keys
+from conf.pools import POOL_NAME, mistakes_in
 from conf.settings import Settings
 from conf.values import Unfit, read_value, read_variable
 from kernel.protocol.errors import BadConfiguration, FieldProblem
@@ -54,51 +55,94 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 def settings_of(installation: Installation, environ: Mapping[str, str]) -> Settings:
     """The effective settings of an installation. Raises: BadConfiguration, as `load` does."""
-    sections: dict[str, dict[str, Value]] = {}
-    for one in explain(installation, environ):
-        sections.setdefault(one.key.section, {})[one.key.field] = one.value
-    return msgspec.convert(sections, analyzed(Settings))
+    return _settings(explain(installation, environ))
 
 
 def explain(installation: Installation, environ: Mapping[str, str]) -> tuple[Effective, ...]:
-    """Every key with its effective value and source.
+    """Every key with its effective value and source; the keys of pools for those that the file names.
 
     Raises: BadConfiguration, as `load` does; it names all mistakes, a line each.
     """
     file, base = installation.file, installation.base
-    keys = {key.path: key for key in all_keys()}
+    text = _read_text(file) if file else ""
+    sections = _parsed(file, text) if file else {}
+    keys = {key.path: key for key in (*all_keys(), *_keys_of_pools(sections))}
     stated: dict[str, Effective] = {}
     mistakes: list[FieldProblem] = []
-    for one in (*(_from_file(file, keys, base) if file else ()), *_from_environment(environ, keys, base)):
+    from_file = _from_file(file, text, sections, keys, base) if file else ()
+    for one in (*from_file, *_from_environment(environ, keys, base)):
         if isinstance(one, Effective):
             stated[one.key.path] = one
         else:
             mistakes.append(one)
+    effective = tuple(stated.get(path) or _default(key, installation) for path, key in keys.items())
+    if not mistakes and file:
+        mistakes.extend(_mistakes_in_pools(file, _settings(effective)))
     if mistakes:
         raise BadConfiguration("\n".join(one.problem for one in mistakes), fields=tuple(mistakes))
-    return tuple(stated.get(path) or _default(key, installation) for path, key in keys.items())
+    return effective
+
+
+def _settings(effective: Iterable[Effective]) -> Settings:
+    sections: dict[str, dict[str, Value]] = {}
+    pools: dict[str, dict[str, Value]] = {}
+    for one in effective:
+        section, _, pool = one.key.section.partition(".")
+        values = pools.setdefault(pool, {}) if section == POOLS else sections.setdefault(section, {})
+        values[one.key.field] = one.value
+    return msgspec.convert({**sections, POOLS: pools}, analyzed(Settings))
+
+
+def _keys_of_pools(sections: Mapping[str, object]) -> Iterator[Key]:
+    pools = sections.get(POOLS)
+    for name in pools if isinstance(pools, dict) else ():
+        if POOL_NAME.fullmatch(name):
+            yield from pool_keys(name)
+
+
+def _mistakes_in_pools(file: Path, settings: Settings) -> Iterator[FieldProblem]:
+    for name, pool in settings.pools.items():
+        for one in mistakes_in(name, pool, settings.bus.workers_endpoint):
+            yield _mistake(one.field, f"{file}: {one.problem}")
 
 
 def _default(key: Key, installation: Installation) -> Effective:
     return Effective(key, installation.default_of(key), installation.origin_of(key))
 
 
-def _from_file(file: Path, keys: Mapping[str, Key], home: Path) -> Iterator[Effective | FieldProblem]:
-    """Each key of the file with its value, or a sentence about a mistake."""
-    text = _read_text(file)
+def _parsed(file: Path, text: str) -> Mapping[str, object]:
     try:
         sections: dict[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadConfiguration(f"{file} is not valid TOML: {error}") from error
-    for section, body in sections.items():
-        sections_known = {key.section for key in keys.values()}
-        if section not in sections_known:
+    return sections
+
+
+def _from_file(
+    file: Path, text: str, sections: Mapping[str, object], keys: Mapping[str, Key], home: Path
+) -> Iterator[Effective | FieldProblem]:
+    """Each key of the file with its value, or a sentence about a mistake."""
+    sections_known = {key.section for key in keys.values()}
+    for section, body in _flat(sections):
+        if section.startswith(f"{POOLS}.") and not POOL_NAME.fullmatch(section.removeprefix(f"{POOLS}.")):
+            rule = "the name of a pool has small letters, digits, dots, dashes and underscores, at most 63"
+            yield _mistake(section, f"{file}: {section}: {rule}")
+        elif section not in sections_known and section != POOLS:
             yield _mistake(section, f"{file}: unknown section {section}: {_way_out(section, sections_known)}")
         elif not isinstance(body, dict):
             yield _mistake(section, f"{file}: {section} is a section; write its keys under [{section}]")
         else:
             for name, raw in body.items():
                 yield _stated(f"{file}{_line(text, section, name)}", f"{section}.{name}", raw, keys, home)
+
+
+def _flat(sections: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """The sections of a file, and in place of `pools` those below it."""
+    for section, body in sections.items():
+        if section == POOLS and isinstance(body, dict):
+            yield from ((f"{POOLS}.{name}", pool) for name, pool in body.items())
+        else:
+            yield section, body
 
 
 def _stated(
@@ -157,7 +201,7 @@ def _line(text: str, section: str, name: str) -> str:
     """`:12` if the key is found on line 12, else nothing: tomllib keeps no positions."""
     current = ""
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.fullmatch(r"\s*\[\s*([\w-]+)\s*\]\s*(#.*)?", line):
+        if header := re.fullmatch(r"\s*\[\s*([\w.-]+)\s*\]\s*(#.*)?", line):
             current = header[1]
         stated = f"{current}.{line}" if current else line
         if re.match(rf"\s*{re.escape(section)}\s*\.\s*{re.escape(name)}\s*=", stated):

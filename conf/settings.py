@@ -11,10 +11,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
+from conf.pools import TCP_ADDRESS, Pool
 from kernel.protocol.enums import Compilation
 
-_TCP_ADDRESS: Final = r"^tcp://.+:0*(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
-"""With a port up to 65535: libzmq would truncate a larger one to 16 bits."""
 Network = Annotated[str, Meta(extra={"kind": "network"})]
 """An IP address or a network of them: conf/values.py reads it."""
 DATABASE_FILE: Final = "spoon.sqlite3"
@@ -154,7 +153,7 @@ class Engines(Struct, frozen=True, kw_only=True):
 class Bus(Struct, frozen=True, kw_only=True):
     folder: Path | None = None
     """Folder of the ipc sockets and keys; None: the folder `bus` in database.folder."""
-    workers_endpoint: Annotated[str, Meta(pattern=_TCP_ADDRESS)] | None = field(default=None, name="endpoint")
+    workers_endpoint: Annotated[str, Meta(pattern=TCP_ADDRESS)] | None = field(default=None, name="endpoint")
     """A tcp:// address for workers on other hosts, in addition to ipc; None: local workers only."""
 
 
@@ -184,6 +183,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     bus: Bus = Bus()
     logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()
+    pools: dict[str, Pool] = {}
+    """By name. A file may have any number of sections `[pools.NAME]`."""
 
     @property
     def bus_folder(self) -> Path:

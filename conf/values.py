@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shlex
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -44,6 +45,10 @@ def read_variable(key: Key, text: str, home: Path) -> Value:
     match key.kind:
         case Kind.NUMBER if re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII):
             return read_value(key, int(text), home)
+        case Kind.AMOUNT if re.fullmatch(r"\d{1,18}(\.\d{1,18})?", text.strip(), re.ASCII):
+            return read_value(key, float(text), home)
+        case Kind.ARGUMENTS:
+            return read_value(key, _split(text), home)
         case Kind.FLAG:
             return read_value(key, _FLAGS.get(text.strip().lower(), text), home)
         case Kind.FOLDERS:
@@ -90,12 +95,14 @@ def allowed(key: Key) -> str:
         Kind.DURATION: 'a duration such as "90s", "10m" or "7d"',
         Kind.SIZE: 'a size such as "50GB" or "1GiB"',
         Kind.NUMBER: "a whole number",
+        Kind.AMOUNT: "a number",
         Kind.FLAG: "true or false",
         Kind.TEXT: "a string",
         Kind.FOLDER: "a folder path",
         Kind.FOLDERS: "a list of folder paths",
         Kind.NAMES: "a list of names",
         Kind.NETWORKS: 'a list of IP addresses and networks, such as ["127.0.0.1", "10.0.0.0/8"]',
+        Kind.ARGUMENTS: 'a program and its arguments, such as ["ssh", "host"]',
         Kind.CHOICE: "one of " + ", ".join(map(_quoted, key.choices)),
     }[key.kind]
     if key.kind is Kind.TEXT and key.pattern and key.pattern.startswith("^tcp"):
@@ -117,7 +124,7 @@ def _read(key: Key, raw: object, home: Path) -> Value:
             return None
         case Kind.NUMBER | Kind.SIZE, int():
             return raw
-        case Kind.DURATION, int() | float():
+        case Kind.DURATION | Kind.AMOUNT, int() | float():
             return float(raw)
         case Kind.DURATION | Kind.SIZE, str():
             return _parsed(key, raw)
@@ -129,12 +136,22 @@ def _read(key: Key, raw: object, home: Path) -> Value:
             return _absolute(Path(raw), home)
         case Kind.FOLDERS, list() if all(isinstance(part, str) and _is_path(part) for part in raw):
             return tuple(_absolute(Path(str(part)), home) for part in raw)
+        case Kind.ARGUMENTS, list() if all(isinstance(part, str) and "\0" not in part for part in raw):
+            return tuple(str(part) for part in raw)
         case Kind.NAMES, list() if all(isinstance(part, str) and part.strip() for part in raw):
             return tuple(str(part) for part in raw)
         case Kind.NETWORKS, list() if all(isinstance(part, str) and _is_network(part) for part in raw):
             return tuple(str(part) for part in raw)
         case _:
             return None
+
+
+def _split(text: str) -> list[str]:
+    """The arguments in a variable, quoted as for a shell."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise Unfit(f"{_shown(text)} is not allowed: {error}") from error
 
 
 def _parsed(key: Key, text: str) -> float | int | None:

@@ -133,7 +133,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             loop = _live(whole)
             if loop.effects.exit_code is not None:
                 return loop.effects.exit_code
-            whole.process_resources.launcher.end_workers()
+            whole.process_resources.launchers.end_workers()
             time.sleep(loop.pause_s)
 
 
@@ -167,11 +167,12 @@ def build(whole: Whole, store: Store, state_reader: StateReader, stack: ExitStac
     ids = clock.RandomIdSource(master_key)
     broker = Broker(snapshot, limits_of(settings, with_api=options.with_api), ids, clock.now())
     front, back, gate, terms = _open_bus(settings, options, whole.process_resources.fetch, stack)
-    registry = WorkerRegistry(back, gate, launcher, terms, epoch)
+    launchers = whole.process_resources.launchers
+    registry = WorkerRegistry(back, gate, launchers, terms, epoch)
     takers: set[bytes] = set()
     signals = whole.process_resources.signals
     front_door = FrontDoor(epoch, VERSION, os.getpid(), takers)
-    sources = Sources(front, back, gate, registry, launcher, files, signals, front_door, BackDoor())
+    sources = Sources(front, back, gate, registry, launchers, files, signals, front_door, BackDoor())
     sources.open()
     effects = Effects(
         outbox=Outbox(front, epoch, takers),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kernel.process.log import dated, line
 from kernel.protocol.ids import EngineId, WorkerId
 
 LAUNCHED: Final = "worker_launched"
@@ -42,6 +43,13 @@ class WorkerLog:
 def log_file(folder: Path, name: str) -> Path:
     """The file of a worker, or of a standby that waits to become one."""
     return folder / f"{name}.log"
+
+
+def name_engine(file: Path, worker_id: WorkerId, engine_id: EngineId) -> None:
+    """Say in a log whose it is from now on. Raises: OSError."""
+    told = dated("info", line(LAUNCHED, worker_id=worker_id, engine_id=engine_id), process="manager")
+    with file.open("ab") as output:
+        output.write(f"{told}\n".encode())
 
 
 def logs_of(folder: Path, engine_id: EngineId, lines: int, most: int) -> list[WorkerLog]:

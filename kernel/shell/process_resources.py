@@ -18,6 +18,7 @@ from kernel.process.startup import forget_variable
 from kernel.protocol.join import FetchTerms
 from kernel.protocol.sources import PUBLIC_CIVITAI, PUBLIC_HUB
 from kernel.shell import clock
+from kernel.shell.launchers.by_pool import LaunchersByPool
 from kernel.shell.launchers.local import SubprocessLauncher
 from kernel.shell.terms import standby_terms
 from kernel.shell.unexpected_errors import UnexpectedErrors
@@ -34,6 +35,8 @@ class ProcessResources:
 
     fetch: FetchTerms
     launcher: SubprocessLauncher
+    launchers: LaunchersByPool
+    """With the one of this host among them."""
     signals: SignalPipe
     unexpected: UnexpectedErrors
 
@@ -45,9 +48,12 @@ def open_resources(
 
     Raises: BadConfiguration, if a token cannot be read.
     """
+    fetch = _take_fetch_terms(settings)  # first: the launchers pass the environment on
+    launcher = _launcher(settings, stack, is_fake=is_fake)
     return ProcessResources(
-        fetch=_take_fetch_terms(settings),  # first: the launcher passes the environment on
-        launcher=_launcher(settings, stack, is_fake=is_fake),
+        fetch=fetch,
+        launcher=launcher,
+        launchers=_launchers(settings, launcher, stack),
         signals=_signals(stack),
         unexpected=UnexpectedErrors(log, partial(token_hex, ID_BYTES)),
     )
@@ -67,6 +73,13 @@ def _launcher(settings: Settings, stack: ExitStack, *, is_fake: bool) -> Subproc
     stack.callback(launcher.standbys.end)
     launcher.standbys.tend(clock.now().mono_s, is_loading=False, is_busy=False)
     return launcher
+
+
+def _launchers(settings: Settings, local: SubprocessLauncher, stack: ExitStack) -> LaunchersByPool:
+    endpoint, logs_folder = settings.bus.workers_endpoint, settings.logs_folder
+    launchers = LaunchersByPool(local, settings.pools, endpoint, logs_folder, os.environ)
+    stack.callback(launchers.close)
+    return launchers
 
 
 def _take_fetch_terms(settings: Settings) -> FetchTerms:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 import zmq
 
@@ -29,7 +29,7 @@ from kernel.shell import api_process
 from kernel.shell.bus import Gate, Router
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
 from kernel.shell.file_thread import FileThread, InputsRead, Removed
-from kernel.shell.ports import Launcher
+from kernel.shell.ports import Exited, Launcher, LaunchRuns, LaunchWaits
 from kernel.shell.worker_registry import WorkerRegistry
 
 BATCH_MESSAGES: Final = 32
@@ -65,7 +65,8 @@ class Sources:
 
     def open(self) -> None:
         """Start watching."""
-        for source in (self.front.socket, self.back.socket, self.gate.socket, self.files, self.signals):
+        sockets = (self.front.socket, self.back.socket, self.gate.socket)
+        for source in (*sockets, self.files, self.signals, self.launcher):
             self._poller.register(source, zmq.POLLIN)
 
     def wait(self, timeout_s: float | None) -> list[Arrival]:
@@ -77,6 +78,8 @@ class Sources:
         arrivals: list[Arrival] = []
         if self.signals.fileno() in ready:
             arrivals += map(Arrival, self._take_signals())
+        elif self.launcher.fileno() in ready:
+            arrivals += map(Arrival, self._take_launches())
         if self.files.fileno() in ready:
             arrivals += map(Arrival, self._take_files())
         if self.front.socket in ready or self.back.socket in ready:
@@ -101,12 +104,24 @@ class Sources:
             if number is not signal.SIGCHLD:
                 log.info(line("signal", number=number.name))
                 events.append(StopAsked())
-        for exited in self.launcher.poll():
-            log.info(line("process_exited", name=exited.name, status=exited.status))
-            if exited.name == api_process.NAME:
-                events.append(ApiExited(exited.status, exited.exit_code))
-            else:
-                events.append(WorkerExited(WorkerId(exited.name), exited.status, exited.last_words))
+        return events + self._take_launches()
+
+    def _take_launches(self) -> list[Event]:
+        events: list[Event] = []
+        for news in self.launcher.poll():
+            match news:
+                case LaunchWaits(name, reason):
+                    log.info(line("launch_waits", name=name, reason=reason))
+                case LaunchRuns(name):
+                    log.info(line("launch_runs", name=name))
+                case Exited(name, status, last_words, exit_code):
+                    log.info(line("process_exited", name=name, status=status))
+                    if name == api_process.NAME:
+                        events.append(ApiExited(status, exit_code))
+                    else:
+                        events.append(WorkerExited(WorkerId(name), status, last_words))
+                case _:
+                    assert_never(news)
         return events
 
     def _take_files(self) -> list[Event]:

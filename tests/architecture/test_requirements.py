@@ -16,7 +16,7 @@ from packaging.version import Version
 from tests.architecture.source_files import ROOT
 
 SETS_OF: Final = {
-    "kernel": {""},
+    "kernel": {"", "ray"},
     "api": {"", "mcp"},
     "conf": {""},
     "engine_worker": {"", "worker", "cuda", "cpu", "pose", "faces"},

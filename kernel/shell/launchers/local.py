@@ -10,7 +10,6 @@ reported once, by `poll` after SIGCHLD; nothing blocks on a process while the lo
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,17 +18,17 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
-from kernel.process.log import dated, line
-from kernel.process.worker_logs import LAUNCHED, log_file
+from kernel.process.log import line
+from kernel.process.worker_logs import log_file, name_engine
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import unusable_folder
 from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, worker_environ, write_join
 from kernel.shell.devices import available_bytes
+from kernel.shell.launchers.exits import describe_exit, tail_of
 from kernel.shell.launchers.standby import NONE_AT_ALL, Standby, Standbys, StandbyTerms
 from kernel.shell.ports import Exited
 
-LAST_WORDS_BYTES: Final = 4096
 LOGS_KEPT: Final = 50
 
 log = logging.getLogger("manager")
@@ -106,9 +105,8 @@ class SubprocessLauncher:
         """Say in a log whose it is from now on (`kernel.process.worker_logs`)."""
         if engine_id is None:
             return
-        values = {"worker_id": worker_id, "engine_id": engine_id}
-        with suppress(OSError), self._log_file(name).open("ab") as output:
-            output.write(f"{dated('info', line(LAUNCHED, **values), process='manager')}\n".encode())
+        with suppress(OSError):
+            name_engine(self._log_file(name), worker_id, engine_id)
 
     def _add(self, worker_id: WorkerId, process: "subprocess.Popen[bytes]") -> None:
         self._processes[worker_id] = process
@@ -165,7 +163,7 @@ class SubprocessLauncher:
             del self._processes[name]
             self._workers.discard(name)
         return [
-            Exited(name, describe_exit(code), self._last_words(name), code if code >= 0 else None)
+            Exited(name, describe_exit(code), tail_of(self._log_file(name)), code if code >= 0 else None)
             for name, code in ended
         ]
 
@@ -198,15 +196,6 @@ class SubprocessLauncher:
     def _log_file(self, name: str) -> Path:
         return log_file(self._log_folder, name)
 
-    def _last_words(self, name: str) -> str:
-        try:
-            with self._log_file(name).open("rb") as log:
-                size_bytes = log.seek(0, os.SEEK_END)
-                log.seek(max(0, size_bytes - LAST_WORDS_BYTES))
-                return log.read().decode(errors="replace")
-        except OSError:
-            return ""  # a person removed it
-
     def _remove_old_logs(self) -> None:
         logs = sorted(self._log_folder.glob("[ws]*.log"), key=lambda file: file.stat().st_mtime)
         running = self._processes.keys() | self.standbys.names()
@@ -220,13 +209,3 @@ def python_module(name: str) -> list[str]:
     `api` in the working directory is not imported."""
     isolation = ["-P"] if sys.flags.safe_path else []
     return [sys.executable, *isolation, "-m", name]
-
-
-def describe_exit(return_code: int) -> str:
-    """How a process exited, for a person."""
-    if return_code >= 0:
-        return f"exit code {return_code}"
-    try:
-        return f"signal {signal.Signals(-return_code).name}"
-    except ValueError:
-        return f"signal {-return_code}"  # most real-time signals have no name

@@ -17,7 +17,8 @@ from kernel.process.worker_logs import logs_of
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import WORKER_ENVIRON, Join
-from kernel.shell.launchers.local import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
+from kernel.shell.launchers.exits import LAST_WORDS_BYTES
+from kernel.shell.launchers.local import LOGS_KEPT, SubprocessLauncher
 from kernel.shell.launchers.standby import StandbyTerms
 from kernel.shell.ports import Exited
 from kernel.shell.process_resources import WATCHED

@@ -12,7 +12,7 @@ from kernel.protocol import codec, worker
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import EngineId, Epoch, WorkerId
 from kernel.protocol.join import Join
-from kernel.shell.ports import Exited
+from kernel.shell.ports import LaunchNews
 from kernel.shell.worker_registry import BACK, JoinTerms, WorkerRegistry
 from tests.integration.kernel.small_bus import Caller, SmallBus
 
@@ -34,7 +34,12 @@ class NotingLauncher:
             raise self.error
         self.joins.append(join)
 
-    def poll(self) -> list[Exited]:
+    def launch_in(self, pool: str, worker_id: WorkerId, engine_id: EngineId | None) -> None: ...
+
+    def fileno(self) -> int:
+        return -1
+
+    def poll(self) -> list[LaunchNews]:
         return []
 
     def terminate(self, name: str) -> None: ...
