@@ -34,6 +34,7 @@ FILES: Final[Mapping[str, str]] = {
 """The options that name files, and the form fields that carry them."""
 _OTHER_NAMES: Final[Mapping[str, str]] = {
     **{part: f"--{option}" for option, part in FILES.items()},
+    **{f"{option}_image_id": f"--{option}-id" for option in FILES},
     "remove_background_models": "--remove-background",
     "image_file_type": "--file-type",
     "scheduler_config.": "--scheduler-option ",
@@ -188,10 +189,17 @@ _OPTIONS: Final = (
     click.option("--no-scheduler-options", is_flag=True, help="Ignore the engine's scheduler options."),
     click.option("--reference", type=_IMAGE, help="Initial image for image to image (PNG, JPEG or WebP)."),
     click.option(
+        "--reference-id", "reference_image_id", metavar="IMAGE",
+        help="Image of the server (an id), instead of --reference. No download of it is counted.",
+    ),
+    click.option(
         "--strength", type=float,
         help="Denoising strength, 0 (unchanged) to 1 (ignore --reference). [default: 0.75]",
     ),
     click.option("--mask", type=_IMAGE, help="Mask for inpainting: repaint --reference where it is white."),
+    click.option(
+        "--mask-id", "mask_image_id", metavar="IMAGE", help="Image of the server, instead of --mask."
+    ),
     click.option(
         "--mask-mode", type=WordChoice(MaskMode),
         help="What to repaint: where the mask is white (luminance), black (inverted) or transparent (alpha; "
@@ -219,6 +227,9 @@ _OPTIONS: Final = (
         help="How to fit an input image of another aspect ratio. [default: crop]",
     ),
     click.option("--pose", type=_IMAGE, help="Image whose pose, edges or depth a ControlNet follows."),
+    click.option(
+        "--pose-id", "pose_image_id", metavar="IMAGE", help="Image of the server, instead of --pose."
+    ),
     click.option(
         "--control-model", "control_models", metavar="MODEL", multiple=True, shell_complete=controlnets,
         help="ControlNet (an id or name) to use instead of the engine's. Repeatable.",

@@ -60,6 +60,7 @@ from api.http.resources.prompts import Prompts
 from api.http.resources.pruning import Pruning
 from api.http.resources.queue import Queue
 from api.http.resources.session import SessionResource
+from api.http.resources.stored_images import StoredImages
 from api.http.resources.system import System
 from api.http.resources.waiting import Waiting
 from api.http.resources.web_page import WebPage
@@ -122,7 +123,7 @@ def _resources(
     server, folder = settings.server, settings.images.folder
     slots, streams, waits = ConcurrencyLimit(waits_of(server)), _streams(server), _waits(server)
     bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
-    jobs = JobReader(server, slots, bodies, Origins(reader, settings.blobs.folder, now_ms))
+    jobs = _job_reader(settings, reader, slots, bodies, now_ms)
     sending, waiting = JobSending(bus, reader, jobs, access, _choices(settings)), Waiting(hub, waits, slots)
     download, files = Download(bus, reader, folder, now_ms), ImageFiles(bus, folder)
     links, end = SignedLinks(settings.bus_folder / LINKS_KEY), JobEnd(reader, waiting)
@@ -176,6 +177,18 @@ def _gallery(
 def _streams(server: Server) -> ConcurrencyLimit:
     most = min(server.max_streams, server.max_connections // 4)
     return ConcurrencyLimit(most, per_address=ceil(ADDRESS_SHARE * most), has_threads=False)
+
+
+def _job_reader(
+    settings: Settings,
+    reader: Reader,
+    slots: ConcurrencyLimit,
+    bodies: MemoryLimiter,
+    now_ms: Callable[[], int],
+) -> JobReader:
+    origins = Origins(reader, settings.blobs.folder, now_ms)
+    stored = StoredImages(reader, settings.images.folder, now_ms)
+    return JobReader(settings.server, slots, bodies, origins, stored)
 
 
 def _waits(server: Server) -> ConcurrencyLimit:

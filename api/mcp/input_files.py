@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from api.cli.client.rest import Rest
-from api.mcp.answers import original
 from api.mcp.arguments import is_id
 from kernel.process.allowed_folders import open_within
 from kernel.protocol.errors import InvalidField, wrong_field
@@ -16,13 +14,14 @@ from kernel.protocol.errors import InvalidField, wrong_field
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 
 
-def input_image(rest: Rest, name: str, said: str, folders: Sequence[Path]) -> str:
-    """The image that an argument means, as base64 for the REST API.
+def input_image(role: str, name: str, said: str, folders: Sequence[Path]) -> dict[str, object]:
+    """The image that an argument means, as a field of a job: by its id, or as base64.
 
-    Raises: InvalidField, if it is neither an id nor a file in `folders`; Refusal, ServerUnreachable.
+    Raises: InvalidField, if it is neither an id nor a file in `folders`.
     """
-    data = original(rest, said) if is_id(said) else _local(name, said, folders)
-    return b64encode(data).decode()
+    if is_id(said):
+        return {f"{role}_image_id": said}
+    return {f"{role}_image_blob": b64encode(_local(name, said, folders)).decode()}
 
 
 def _local(name: str, said: str, folders: Sequence[Path]) -> bytes:

@@ -18,7 +18,12 @@ from api.mcp.input_files import input_image
 from api.mcp.refusals import tool
 from api.mcp.waiting import JobWaiter
 
-_WORDS: Final[Mapping[str, str]] = {"reference_image_blob": "image", "mask_image_blob": "mask"}
+_WORDS: Final[Mapping[str, str]] = {
+    "reference_image_blob": "image",
+    "reference_image_id": "image",
+    "mask_image_blob": "mask",
+    "mask_image_id": "mask",
+}
 """Fields of the REST API that have another name here."""
 _TINY: Final = 1e-6
 """Progress has to grow with every notification, also while nothing is done yet."""
@@ -84,8 +89,8 @@ class Making:
             body = {
                 "prompt": prompt, "negative_prompt": negative_prompt, "engine": engine, "seed": seed,
                 "checkpoint": checkpoint, "strength": strength, "steps": steps, "count": count,
-                "reference_image_blob": input_image(rest, "image", image, folders),
-                "mask_image_blob": None if mask is None else input_image(rest, "mask", mask, folders),
+                **input_image("reference", "image", image, folders),
+                **({} if mask is None else input_image("mask", "mask", mask, folders)),
             }  # fmt: skip
             try:
                 return self._made(context, rest, body, wait_seconds, validate_only=validate_only)

@@ -19,6 +19,9 @@ _NOT_KEPT: Final = {
     "reference": "--reference",
     "mask": "--mask",
     "pose": "--pose",
+    "reference_image_id": "--reference-id",
+    "mask_image_id": "--mask-id",
+    "pose_image_id": "--pose-id",
     "callback_url": "--callback-url",
     "callback_events": "--callback-event",
 }

@@ -11,7 +11,7 @@ from api.http.contract.constraints import (
     check_text,
 )
 from api.http.contract.controls import check_controls
-from api.http.contract.job_input import JobInput
+from api.http.contract.job_input import BLOB_FIELDS, IMAGE_FIELDS, JobInput, field_of, images_in
 from api.http.contract.model_refs import check_loras, check_refs
 from api.http.contract.retention import check_expiry, check_patience
 from api.http.contract.validation_errors import ValidationErrors
@@ -62,13 +62,18 @@ def _check_callback(found: JobInput, faults: ValidationErrors) -> None:
 
 
 def _check_images(found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:
+    for kind in images_in(found):
+        if getattr(found, IMAGE_FIELDS[kind]) is not None:
+            faults.wrong(IMAGE_FIELDS[kind], f"contradicts {BLOB_FIELDS[kind]}: set one of them")
+    for field in IMAGE_FIELDS.values():
+        check_line(field, getattr(found, field), faults)
     if found.image_fit is not None and not images:
         faults.wrong("image_fit", "requires an input image to fit")
     _check_mask(found, images, faults)
     if InputKind.REFERENCE in images:
         return
     if InputKind.MASK in images:
-        faults.wrong("mask_image_blob", "requires reference_image_blob")
+        faults.wrong(field_of(found, InputKind.MASK), "requires reference_image_blob or reference_image_id")
     if found.strength is not None:
         faults.wrong("strength", "requires reference_image_blob")
 

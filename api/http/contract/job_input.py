@@ -26,6 +26,14 @@ BLOB_FIELDS: Final[Mapping[InputKind, str]] = MappingProxyType(
     }
 )
 """The field of each input image, in a JSON body and in a form."""
+IMAGE_FIELDS: Final[Mapping[InputKind, str]] = MappingProxyType(
+    {
+        InputKind.REFERENCE: "reference_image_id",
+        InputKind.MASK: "mask_image_id",
+        InputKind.POSE: "pose_image_id",
+    }
+)
+"""The field of each input image that is an image of the server."""
 
 RANDOM_SEED: Final = -1
 """The way other tools ask for a random seed; here, leaving it out does the same."""
@@ -77,6 +85,10 @@ class JobInput(JobFields, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reference_image_blob: Blob | None = None
     mask_image_blob: Blob | None = None
     pose_image_blob: Blob | None = None
+    reference_image_id: Id | None = None
+    """An image of the server, in place of a file; it is copied, and no download of it is counted."""
+    mask_image_id: Id | None = None
+    pose_image_id: Id | None = None
     callback_url: CallbackUrl | None = None
     callback_events: CallbackEvents | None = None
 
@@ -96,3 +108,15 @@ def images_in(found: JobInput) -> dict[InputKind, str]:
         (InputKind.POSE, found.pose_image_blob),
     )
     return {kind: text for kind, text in texts if text is not None}
+
+
+def kinds_in(found: JobInput) -> set[InputKind]:
+    """The input images that a JSON body brings or names."""
+    named = {kind for kind, field in IMAGE_FIELDS.items() if getattr(found, field) is not None}
+    return named | images_in(found).keys()
+
+
+def field_of(found: JobInput, kind: InputKind) -> str:
+    """The field by which a job has an input image."""
+    by_id = IMAGE_FIELDS[kind]
+    return BLOB_FIELDS[kind] if getattr(found, by_id) is None else by_id

@@ -138,9 +138,9 @@ class JobSending:
         """
         with self.body.memory.holding(_weight(length)):
             submission, key = read()
-            if not (submission.inherited and submission.inherited.inputs):
+            if not submission.unread_bytes:
                 return self._send(submission, expected, key, key_id, validate_only=validate_only)
-        with self.body.memory.holding(_weight(length + submission.inherited.size_bytes)):
+        with self.body.memory.holding(_weight(length + submission.unread_bytes)):
             return self._send(submission, expected, key, key_id, validate_only=validate_only)
 
     def _send(
@@ -155,10 +155,12 @@ class JobSending:
         """Send a job with all its images."""
         submission = self._chosen(submission, key)
         inherited = submission.inherited
-        found = {**submission.images, **({} if inherited is None else self.body.origins.images(inherited))}
+        found = {**submission.images, **self.body.read_stored(submission.stored)}
+        if inherited is not None:
+            found |= self.body.origins.images(inherited)
         images = {kind: found[kind] for kind in InputKind if kind in found}
 
-        if inherited is not None:
+        if inherited is not None or submission.stored:
             self.body.check_mask(submission.input, images)
 
         def ask() -> Answer:

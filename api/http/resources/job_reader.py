@@ -1,7 +1,7 @@
 """Reads a job from a request, as JSON or as a form: its fields, and its input images."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import falcon
@@ -10,7 +10,15 @@ from api.http.contract.caller import Caller, caller_of
 from api.http.contract.constraints import check_line
 from api.http.contract.errors import TooLarge
 from api.http.contract.job_checks import check_job
-from api.http.contract.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, images_in
+from api.http.contract.job_input import (
+    BLOB_FIELDS,
+    IMAGE_FIELDS,
+    LATER_FIELDS,
+    JobInput,
+    field_of,
+    images_in,
+    kinds_in,
+)
 from api.http.contract.request_parsing import BodyReader, media_type_of, read_fields
 from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.concurrency_limit import ConcurrencyLimit
@@ -25,6 +33,7 @@ from api.http.framework.input_images import (
 )
 from api.http.framework.memory_limiter import MemoryLimiter
 from api.http.resources.job_origin import Inherited, Origin, Origins
+from api.http.resources.stored_images import StoredImages, StoredInputs
 from api.http.wildcards.intake import NO_TEMPLATES, Templates
 from conf.settings import Server
 from kernel.protocol.codec import MAX_BLOB_BYTES
@@ -46,26 +55,40 @@ class JobSubmission:
     images: InputImages
     inherited: Inherited | None = None
     """What it has from a stored job, whose images are not among `images`."""
+    stored: StoredInputs = field(default_factory=dict)
+    """Images of the server, whose files are not among `images` either."""
     templates: Templates = NO_TEMPLATES
     """What its prompts were made from."""
+
+    @property
+    def unread_bytes(self) -> int:
+        """The size of all input images that are not among `images`."""
+        inherited = 0 if self.inherited is None else self.inherited.size_bytes
+        return inherited + sum(row.size_bytes for row in self.stored.values())
 
 
 class JobReader:
     """Reads the body of POST /v1/jobs. Cheap checks come first: images of an invalid job are not decoded."""
 
     def __init__(
-        self, limits: Server, slots: ConcurrencyLimit, memory: MemoryLimiter, origins: Origins
+        self,
+        limits: Server,
+        slots: ConcurrencyLimit,
+        memory: MemoryLimiter,
+        origins: Origins,
+        stored: StoredImages,
     ) -> None:
         """A request that waits to have an image checked takes one of the slots. `memory` is that of bodies
         with images."""
         self._limits = limits
         self.memory = memory
         self.origins = origins
+        self.stored = stored
         self.looking = MemoryLimiter(ONE, slots, "too many input images at once")
         self._json = BodyReader(
             JobInput,
             LATER_FIELDS,
-            lambda found, faults: self._check_fields(found, images_in(found), faults),
+            lambda found, faults: self._check_fields(found, kinds_in(found), faults),
             limits.max_body_bytes,
         )
         self._form = FormDecoder((JobInput,), frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
@@ -100,10 +123,10 @@ class JobReader:
         """
 
         def check(found: JobInput, faults: ValidationErrors) -> None:
-            for kind in images_in(found):
+            for kind in kinds_in(found):
                 if kind in files:
-                    faults.wrong(BLOB_FIELDS[kind], "must be sent only once, as text or as a file")
-            self._check_fields(found, {*images_in(found), *files}, faults)
+                    faults.wrong(field_of(found, kind), "must be sent only once, as text or as a file")
+            self._check_fields(found, {*kinds_in(found), *files}, faults)
 
         found = read_fields(JobInput, said, LATER_FIELDS, check, strict=strict)
         return self._completed(found, said, files, caller, strict=strict)
@@ -119,10 +142,12 @@ class JobReader:
     ) -> JobSubmission:
         """The job with its images; one like another with what was said on top of that."""
         if found.like is not None:
-            return self._like(self.origins.of_image(found.like, caller), said, files, strict=strict)
-        images = self._images(found, files)
-        self.check_mask(found, images)
-        return JobSubmission(found, images)
+            like = self._like(self.origins.of_image(found.like, caller), said, files, strict=strict)
+            return replace(like, stored=self.stored.find(like.input, caller))
+        stored, images = self.stored.find(found, caller), self._images(found, files)
+        if not stored:
+            self.check_mask(found, images)
+        return JobSubmission(found, images, stored=stored)
 
     def again(self, origin: Origin) -> JobSubmission:
         """A stored job as it was.
@@ -135,11 +160,12 @@ class JobReader:
         self, origin: Origin, said: Mapping[str, object], files: Mapping[InputKind, bytes], *, strict: bool
     ) -> JobSubmission:
         """What is said, on top of a stored job."""
-        inherited = self.origins.inherit(origin, {*said, *(BLOB_FIELDS[kind] for kind in files)})
+        named = {kind for kind, name in IMAGE_FIELDS.items() if name in said}
+        inherited = self.origins.inherit(origin, {*said, *(BLOB_FIELDS[kind] for kind in {*files, *named})})
         kinds = {InputKind(row.kind.value) for row in inherited.inputs}
 
         def check(found: JobInput, faults: ValidationErrors) -> None:
-            check_job(found, {*images_in(found), *files, *kinds}, self._limits, faults)
+            check_job(found, {*kinds_in(found), *files, *kinds}, self._limits, faults)
 
         try:
             found = read_fields(JobInput, {**inherited.values, **said}, LATER_FIELDS, check, strict=strict)
@@ -150,7 +176,7 @@ class JobReader:
     def read_if_plain(self, headers: Mapping[str, str], body: bytes) -> JobSubmission | None:
         """The job, if it is valid JSON without images; None: it is for `read`."""
         found = self._json.read_if_right(headers, body)
-        is_plain = found is not None and found.like is None and not images_in(found)
+        is_plain = found is not None and found.like is None and not kinds_in(found)
         return JobSubmission(found, {}) if is_plain and found is not None else None
 
     def _check_fields(self, found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:
@@ -164,15 +190,15 @@ class JobReader:
         faults = ValidationErrors()
         texts = images_in(found)
         images: dict[InputKind, bytes] = {}
-        for kind, field in BLOB_FIELDS.items():
+        for kind, name in BLOB_FIELDS.items():
             try:
                 data = from_base64(texts[kind]) if kind in texts else files.get(kind)
             except ValueError as error:
-                faults.wrong(field, str(error))
+                faults.wrong(name, str(error))
                 continue
             if data is not None:
                 images[kind] = data
-                self._check(field, data, faults)
+                self._check(name, data, faults)
         faults.raise_if_any()
         return images
 
@@ -184,6 +210,17 @@ class JobReader:
             fault = fault_of(data, most_pixels(self._limits.max_pixels))
         if fault is not None:
             faults.wrong(field, fault)
+
+    def read_stored(self, stored: StoredInputs) -> dict[InputKind, bytes]:
+        """The files of images of the server.
+
+        Raises: ImageGone; InvalidField, if one is too large to be an input image.
+        """
+        faults, found = ValidationErrors(), self.stored.read(stored)
+        for kind, data in found.items():
+            self._check(IMAGE_FIELDS[kind], data, faults)
+        faults.raise_if_any()
+        return found
 
     def check_mask(self, found: JobInput, images: InputImages) -> None:
         """Check the mask of a job against its other images, those of a stored job included.
@@ -198,8 +235,8 @@ class JobReader:
             size = upright_size(images[InputKind.REFERENCE])
             for kind in (InputKind.MASK, InputKind.POSE) if is_cut else (InputKind.MASK,):
                 if kind in images and (fault := fault_of_size(upright_size(images[kind]), size, kind)):
-                    faults.wrong(BLOB_FIELDS[kind], fault)
+                    faults.wrong(field_of(found, kind), fault)
             faults.raise_if_any()
             kind = InputKind.MASK if InputKind.MASK in images else InputKind.REFERENCE
             if is_empty_mask(images[kind], mode):
-                raise of_field(EmptyMask, BLOB_FIELDS[kind], f"{NO_MARKS[mode]}: nothing would change")
+                raise of_field(EmptyMask, field_of(found, kind), f"{NO_MARKS[mode]}: nothing would change")
