@@ -1,5 +1,6 @@
 """The options of an engine on the command line, and the request made from them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -20,6 +21,23 @@ from kernel.protocol.enums import ControlType, PromptTechnique, Scheduler, Varia
 
 Command = TypeVar("Command", bound=Callable[..., None])
 Said = str | float | bool | tuple[object, ...] | Mapping[str, object] | None
+_REPLICAS: Final = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
+
+
+class ReplicasParam(click.ParamType[int | dict[str, int]]):
+    """A number of workers, `2`, or the least and the most of them, `1-4`."""
+
+    name = "replicas"
+
+    def convert(
+        self, value: str | int | dict[str, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | dict[str, int]:
+        """Raises: BadParameter, if it is neither; the server checks the bounds."""
+        if not isinstance(value, str):
+            return value
+        if (found := _REPLICAS.fullmatch(value)) is None:
+            self.fail(f"{value!r} is neither a number such as 2 nor a range such as 1-4", param, ctx)
+        return int(found[1]) if found[2] is None else {"min": int(found[1]), "max": int(found[2])}
 
 
 _OPTIONS: Final = (
@@ -76,7 +94,8 @@ _OPTIONS: Final = (
         help="Fail jobs that have waited this long while the engine is in error, e.g. 10m. [default: never]",
     ),
     click.option(
-        "--replicas", type=int, metavar="N", help="Number of workers that share the jobs. [default: 1]"
+        "--replicas", type=ReplicasParam(), metavar="N|MIN-MAX",
+        help="Number of workers that share the jobs; 1-4: as many as the queue needs. [default: 1]",
     ),
     click.option(
         "--max-batch", type=int, metavar="N",

@@ -72,6 +72,12 @@ class Turn(Struct, frozen=True):
     engine_id: EngineId
 
 
+class Scale(Struct, frozen=True):
+    """The queue of an engine has been long, or one of its added replicas idle, for a while."""
+
+    engine_id: EngineId
+
+
 class Retry(Struct, frozen=True):
     """An engine in error may be tried again, since jobs wait for it and the cause may have passed."""
 
@@ -143,6 +149,7 @@ Due = (
     | Relaunch
     | KeepAlive
     | Turn
+    | Scale
     | Retry
     | GiveUp
     | Fetch

@@ -50,6 +50,7 @@ from kernel.protocol.values import (
     Name,
     Prompt,
     Quality,
+    ReplicaRange,
     Replicas,
     Seed,
     SidePx,
@@ -145,6 +146,14 @@ class EngineSpec(EngineValues, frozen=True, kw_only=True):
     guidance_scale: GuidanceScale = field(default=7.0, name="cfg")
     give_up_after_s: DurationS | None = None
     """How long a job waits while the engine is in error, if the job does not say; None: for ever."""
+
+    @property
+    def min_replicas(self) -> int:
+        return self.replicas.min if isinstance(self.replicas, ReplicaRange) else self.replicas
+
+    @property
+    def max_replicas(self) -> int:
+        return self.replicas.max if isinstance(self.replicas, ReplicaRange) else self.replicas
 
 
 class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta
 
 from kernel.protocol.enums import PromptTechnique
@@ -80,5 +81,19 @@ Device = Annotated[str, Meta(pattern=_DEVICE)]
 KeepAliveS = Annotated[float, Meta(ge=0, le=31_536_000)]
 LifeS = Annotated[float, Meta(gt=0, le=MAX_LIFE_S)]
 DurationS = Annotated[float, Meta(ge=0, le=MAX_LIFE_S)]
-Replicas = Annotated[int, Meta(ge=1, le=64)]
+ReplicaCount = Annotated[int, Meta(ge=1, le=64)]
+
+
+class ReplicaRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The least and the most workers of an engine; the server chooses by the length of its queue."""
+
+    min: ReplicaCount = 1
+    max: ReplicaCount
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise ValueError("min must not be greater than max")
+
+
+Replicas = ReplicaCount | ReplicaRange
 MaxBatch = Annotated[int, Meta(ge=1, le=1_024)]

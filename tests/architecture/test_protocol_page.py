@@ -20,6 +20,7 @@ from kernel.protocol import (
     presets,
     specs,
     status,
+    values,
     webhooks,
     worker,
 )
@@ -41,6 +42,7 @@ MODULES: Final = {
     "presets": presets,
     "errors": errors,
     "status": status,
+    "values": values,
 }
 SPECIAL_TYPES: Final = {
     ("client.Command", "ask"): "Ask",

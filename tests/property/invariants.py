@@ -335,6 +335,8 @@ def _engine_makes_sense(world: World, engine: Engine) -> None:
     if engine.is_stopping and world.phase is Phase.RUNNING:
         assert any(w.is_asked_to_leave for w in engine.workers.values())
         assert not any(engine.live_workers)
+    spec, added = engine.row.spec, engine.extra_replicas
+    assert 0 <= added <= spec.max_replicas - spec.min_replicas
     if world.phase is Phase.RUNNING and not engine.is_stopping and not world.unwritten:
         _nobody_is_idle_while_a_job_waits(world, engine)
 
@@ -382,6 +384,8 @@ def _exists(world: World, item: due.Due) -> bool:
             due.Relaunch(engine_id) | due.KeepAlive(engine_id) | due.Retry(engine_id) | due.GiveUp(engine_id)
         ):
             return engine_id in world.engines
+        case due.Scale(engine_id):
+            return any(world.engines[engine_id].live_workers)
         case due.Turn(engine_id):
             return engine_id in world.admission_queue
         case due.Store(image_id):

@@ -30,6 +30,7 @@ from kernel.protocol.enums import (
 from kernel.protocol.ids import EngineId
 from kernel.protocol.model_refs import LoraUse
 from kernel.protocol.presets import DeletePreset, SavePreset
+from kernel.protocol.values import ReplicaRange
 from kernel.protocol.webhooks import (
     ENDS,
     Callback,
@@ -48,6 +49,7 @@ from tests.unit.core.story import CORRELATION
 which = st.integers(0, 7)
 """Stands for one of what there is, whatever that may be."""
 SOON_S = [0.0, 0.3, 1.0, 6.0]
+UP_TO_3 = ReplicaRange(max=3)
 LATE_S = [11.0, 31.0, 61.0, 100.0]
 
 
@@ -96,7 +98,7 @@ class AnyWorld(RuleBasedStateMachine):
     # Clients.
 
     @precondition(lambda self: len(self.world.database.engines) < 4)
-    @rule(start=st.booleans(), autostart=st.booleans(), replicas=st.sampled_from([1, 1, 2]))
+    @rule(start=st.booleans(), autostart=st.booleans(), replicas=st.sampled_from([1, 2, UP_TO_3]))
     def person_creates_an_engine(self, start, autostart, replicas):
         ask = client.CreateEngine(spec=spec(autostart=autostart, replicas=replicas), start=start)
         self.world.command(ask)
@@ -124,7 +126,7 @@ class AnyWorld(RuleBasedStateMachine):
                 "steps": st.integers(1, 3),
                 "checkpoint": st.sampled_from([CHECKPOINT, "other", "other"]),
                 "dtype": st.sampled_from([None, Variant.BF16]),
-                "replicas": st.integers(1, 3),
+                "replicas": st.sampled_from([1, 2, 3, UP_TO_3]),
                 "max_batch": st.sampled_from([None, 1]),
                 "keep_alive_s": st.sampled_from([None, 1.0]),
                 "autostart": st.booleans(),

@@ -175,7 +175,11 @@ function defaultFields({ capabilities }) {
 function runFields(isNew) {
   return [
     field(t("engines.keep_alive"), numberInput("keep_alive_s", { min: 0 }), t("engines.keep_alive_hint")),
-    field(t("engines.replicas"), numberInput("replicas", { min: 1, step: 1 })),
+    field(
+      t("engines.replicas"),
+      h("input", { name: "replicas", "data-kind": "range", inputmode: "numeric", autocomplete: "off" }),
+      t("engines.replicas_hint"),
+    ),
     field(t("engines.autostart"), h("input", { type: "checkbox", name: "autostart", ".checked": true })),
     ...(isNew
       ? [field(t("engines.start_now"), h("input", { type: "checkbox", name: "start", ".checked": true }))]
@@ -195,7 +199,7 @@ function setValues(form, values) {
     else if (control instanceof HTMLSelectElement && control.multiple) {
       for (const option of control.options) option.selected = value.includes(option.value);
     } else if (control instanceof HTMLInputElement || control instanceof HTMLSelectElement) {
-      control.value = String(value);
+      control.value = typeof value === "object" ? `${value.min}-${value.max}` : String(value);
     }
   }
 }

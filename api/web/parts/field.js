@@ -58,7 +58,7 @@ export function formFault() {
 /**
  * What somebody has said in the controls of a form that have a name, by that name; null: nothing.
  * @param {HTMLFormElement} form
- * @returns {Record<string, string | number | boolean | string[] | null>}
+ * @returns {Record<string, string | number | boolean | string[] | {min: number, max: number} | null>}
  */
 export function valuesOf(form) {
   return Object.fromEntries(controlsOf(form).map((control) => [control.name, valueOf(control)]));
@@ -66,7 +66,7 @@ export function valuesOf(form) {
 
 /**
  * @param {Control} control
- * @returns {string | number | boolean | string[] | null}
+ * @returns {string | number | boolean | string[] | {min: number, max: number} | null}
  */
 function valueOf(control) {
   if (control instanceof HTMLInputElement && control.type === "checkbox") return control.checked;
@@ -74,9 +74,20 @@ function valueOf(control) {
     return [...control.selectedOptions].map((option) => option.value);
   }
   const text = control.value.trim();
+  if (control.dataset.kind === "range") return rangeOf(text);
   if (control.dataset.kind === "list") return text.split(",").flatMap((one) => one.trim() || []);
   if (text === "") return null;
   return control.dataset.kind === "number" ? Number(text) : text;
+}
+
+/**
+ * @param {string} text a number such as `2`, or the least and the most, such as `1-4`
+ * @returns {string | number | {min: number, max: number} | null}
+ */
+function rangeOf(text) {
+  const found = /^(\d+)(?:\s*[-–]\s*(\d+))?$/.exec(text);
+  if (found === null) return text === "" ? null : text;
+  return found[2] === undefined ? Number(found[1]) : { min: Number(found[1]), max: Number(found[2]) };
 }
 
 /**

@@ -537,6 +537,7 @@ export const EN = /** @type {const} */ ({
   "engines.keep_alive": "Close after seconds without jobs",
   "engines.keep_alive_hint": "Left empty: as the server is configured",
   "engines.replicas": "Workers",
+  "engines.replicas_hint": "2, or 1-4: as many of these as the queue needs",
   "engines.autostart": "Jobs may start it",
   "engines.start_now": "Start it now",
   "engines.log": "Log",

@@ -99,7 +99,7 @@ def fill(world: World, engine: Engine) -> None:
     if absent_device(world, engine.row.spec.device) is not None:
         return
     is_measured = bool(memory_ledger.candidates(world, engine.row.spec.device))
-    missing = engine.row.spec.replicas - sum(1 for _ in engine.live_workers)
+    missing = engines.wanted_workers(engine) - sum(1 for _ in engine.live_workers)
     for _ in range(missing):
         if not is_measured:
             workers.launch(world, WorkerRole.ENGINE, engine)
@@ -107,6 +107,14 @@ def fill(world: World, engine: Engine) -> None:
             _launch(world, engine, plan, Claims()) for plan in memory_ledger.plans(world, engine)
         ):
             return
+
+
+def grow(world: World, engine: Engine) -> bool:
+    """Launch one more worker of a running engine, under its best plan, if memory is known to be free and no
+    engine waits for any."""
+    if world.admission_queue or not memory_ledger.candidates(world, engine.row.spec.device):
+        return False
+    return _launch(world, engine, memory_ledger.plans(world, engine)[0], Claims())
 
 
 def can_be_admitted(world: World, engine: Engine, former: tuple[Engine, ...] = ()) -> bool:
@@ -151,11 +159,21 @@ def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
             fill(world, engine)
             engines.refresh(world, engine)
             return
+        _take_replicas_back(world, engine)
         if _evict_for(world, engine, plan, claims, _idle(world)):
             return
     if world.now.mono_s - world.admission_queue[engine.row.engine_id] >= world.limits.turn_s:
         closable = [*_idle(world), *_with_turn_over(world)]
         any(_evict_for(world, engine, plan, claims, closable) for plan in memory_ledger.plans(world, engine))
+
+
+def _take_replicas_back(world: World, engine: Engine) -> None:
+    """Let workers that other engines were given for their long queues leave the devices of a waiting one."""
+    places = memory_ledger.candidates(world, engine.row.spec.device)
+    for other in world.engines.values():
+        has_some = any(memory_ledger.reserved_bytes(world, other, device) > 0 for device in places)
+        while other.extra_replicas and has_some:
+            engines.give_back_replica(world, other)
 
 
 def _launch(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> bool:

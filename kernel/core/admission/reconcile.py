@@ -9,7 +9,7 @@ then; admission runs after it, because this engine may have freed what another o
 """
 
 from kernel.core import due
-from kernel.core.admission import affinity, engine_admission
+from kernel.core.admission import affinity, engine_admission, scaling
 from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
@@ -24,6 +24,7 @@ def reconcile_engine(world: World, engine: Engine) -> None:
         if not engine.is_stopping:
             _give_waiting_jobs(world, engine)
             _start_missing_workers(world, engine)
+            scaling.tend(world, engine)
         _watch_idleness(world, engine)
     if engine.is_stopping and not engine.is_running:
         engine.is_stopping = False
@@ -88,7 +89,7 @@ def _start_missing_workers(world: World, engine: Engine) -> None:
         return
     is_backing_off = due.Relaunch(engine.row.engine_id) in world.timers
     is_leaving = any(w.is_asked_to_leave for w in engine.workers.values())
-    missing = engine.row.spec.replicas - sum(1 for _ in engine.live_workers)
+    missing = engines.wanted_workers(engine) - sum(1 for _ in engine.live_workers)
     if missing <= 0 or is_backing_off or is_leaving:
         return
     if engine.is_running:

@@ -20,7 +20,6 @@ from kernel.core.lifecycle import engines, workers
 from kernel.core.memory_model import memory_demand
 from kernel.core.memory_model.memory_demand import Reservation
 from kernel.core.state import model_refs, transitions
-from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
 from kernel.protocol import client
 from kernel.protocol.enums import EngineState, Phase
@@ -163,15 +162,16 @@ def _adjust(world: World, engine: Engine, old: EngineSpec, promises: Mapping[Wor
             must_tell = held.need.batch_size != promise.need.batch_size
         if must_tell:
             workers.adjust(world, worker)
-    _release_surplus(world, engine, old.replicas)
+    _release_surplus(world, engine, old)
 
 
-def _release_surplus(world: World, engine: Engine, former_replicas: int) -> None:
-    """After a cut of `replicas` let the least busy local workers leave."""
-    local = [worker for worker in engine.live_workers if worker.is_local]
-    wanted = engine.row.spec.replicas
-    if wanted >= former_replicas:
+def _release_surplus(world: World, engine: Engine, old: EngineSpec) -> None:
+    """After an edit of `replicas`: workers within the new range stay while they are needed; after a cut of
+    the most, the least busy local ones leave."""
+    new, live = engine.row.spec, sum(1 for _ in engine.live_workers)
+    if new.replicas == old.replicas:
         return
-    local.sort(key=lambda worker: (worker.state is WorkerState.READY, len(worker.slots)))
-    for worker in local[: max(len(local) - wanted, 0)]:
-        engines.release(world, worker)
+    engine.extra_replicas = min(max(live - new.min_replicas, 0), new.max_replicas - new.min_replicas)
+    if new.max_replicas < old.max_replicas:
+        local = sum(worker.is_local for worker in engine.live_workers)
+        engines.release_least_busy(world, engine, max(local - new.max_replicas, 0))

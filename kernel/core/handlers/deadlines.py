@@ -42,6 +42,7 @@ def _serve(world: World, item: due.Due) -> None:
             due.Relaunch(engine_id)
             | due.KeepAlive(engine_id)
             | due.Turn(engine_id)
+            | due.Scale(engine_id)
             | due.Retry(engine_id)
             | due.GiveUp(engine_id)
         ):
@@ -145,14 +146,14 @@ def _kill(world: World, worker: Worker) -> None:
         worker_exit.worker_gone(world, worker, "abandoned")
 
 
-DueOfEngine = due.Relaunch | due.KeepAlive | due.Turn | due.Retry | due.GiveUp
+DueOfEngine = due.Relaunch | due.KeepAlive | due.Turn | due.Scale | due.Retry | due.GiveUp
 
 
 def _serve_engine(world: World, engine_id: EngineId, item: DueOfEngine) -> None:
     engine = world.engines[engine_id]
     match item:
-        case due.Relaunch():
-            pass  # reconciling launches the missing workers
+        case due.Relaunch() | due.Scale():
+            pass  # reconciling launches the missing workers, and counts what there should be
         case due.KeepAlive():
             engines.stop(world, engine)
         case due.Turn():

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from kernel.core import actions, due
-from kernel.core.admission import reconcile
+from kernel.core.admission import reconcile, scaling
 from kernel.core.callbacks import sending
 from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
 from kernel.core.images import storing
@@ -101,7 +101,7 @@ def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.
     engine = world.engines[report.engine_id]
     if isinstance(report, wire.EngineReady):
         _ready(world, engine, worker, report)
-    else:
+    elif not scaling.give_up(world, engine, worker):
         engines.fail(world, engine, cut(report.code, MAX_CODE), cut(report.text))
     reconcile.reconcile_engine(world, engine)
 

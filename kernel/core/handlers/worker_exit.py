@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from kernel.core import due
-from kernel.core.admission import reconcile
+from kernel.core.admission import reconcile, scaling
 from kernel.core.callbacks import sending
 from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.models import fetching, scanning
@@ -54,7 +54,7 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
             jobs.count_crash(world, job, reason)
         else:
             jobs.give_back(world, job)
-    if was_idle and is_crash:
+    if was_idle and is_crash and not scaling.give_up(world, engine, worker):
         _count_death(world, engine, worker, reason)
     reconcile.reconcile_engine(world, engine)
 

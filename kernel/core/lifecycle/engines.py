@@ -85,6 +85,7 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
     leave_admission_queue(world, engine)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
+    forget_replicas(world, engine)
     for worker in list(engine.workers.values()):
         if worker.state is WorkerState.INVITED:
             workers.revoke(world, engine, worker)
@@ -100,6 +101,35 @@ def release(world: World, worker: Worker) -> None:
         workers.drain(world, worker)
     elif not worker.is_asked_to_leave:
         workers.terminate(world, worker, "the engine was stopped", is_to_blame=False)
+
+
+def wanted_workers(engine: Engine) -> int:
+    """The workers that a wanted engine has now: the least of its range, and those added for its queue."""
+    return engine.row.spec.min_replicas + engine.extra_replicas
+
+
+def give_back_replica(world: World, engine: Engine) -> None:
+    """Let one of the local workers leave after its jobs: one that still loads, or the least busy one."""
+    world.touch()
+    engine.extra_replicas -= 1
+    release_least_busy(world, engine, 1)
+
+
+def release_least_busy(world: World, engine: Engine, number: int) -> None:
+    """Let so many local workers leave after their jobs: those that still load, then the least busy ones, and
+    of these the ones with the fewest models loaded."""
+    local = [worker for worker in engine.live_workers if worker.is_local]
+    local.sort(key=lambda w: (w.state is WorkerState.READY, len(w.slots), len(w.recent_models)))
+    for worker in local[:number]:
+        release(world, worker)
+
+
+def forget_replicas(world: World, engine: Engine) -> None:
+    """The engine closes or has no worker: it begins again with the least number of them."""
+    if engine.extra_replicas or engine.long_since_s is not None or engine.spare_since_s is not None:
+        world.touch()
+    engine.extra_replicas, engine.long_since_s, engine.spare_since_s = 0, None, None
+    world.timers.clear(due.Scale(engine.row.engine_id))
 
 
 def reload(world: World, engine: Engine) -> None:
@@ -118,6 +148,7 @@ def fail(world: World, engine: Engine, code: str, text: str) -> None:
     leave_admission_queue(world, engine)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
+    forget_replicas(world, engine)
     for worker in list(engine.workers.values()):
         if worker.state is WorkerState.INVITED:
             workers.revoke(world, engine, worker)

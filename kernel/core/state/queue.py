@@ -106,6 +106,10 @@ class JobQueue:
         """All jobs, in no order."""
         return iter(self._key_of)
 
+    def waiting(self, blocked: Collection[KeyId | None] = ()) -> int:
+        """The number of jobs of keys that are not blocked. O(keys that wait)."""
+        return sum(len(line.places) for key_id, line in self._lines.items() if key_id not in blocked)
+
     def has_key(self, key_id: KeyId) -> bool:
         """True if a job of the key waits."""
         return key_id in self._lines and bool(self._lines[key_id].places)

@@ -159,6 +159,14 @@ class Engine:
     """
     idle_since_s: float | None = None
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=31))
+    extra_replicas: int = 0
+    """Workers beyond the least that its spec asks for, which were added for a long queue."""
+    long_since_s: float | None = None
+    """Since when its queue has been long, while a replica could be added."""
+    spare_since_s: float | None = None
+    """Since when one of the workers that were added has not been needed."""
+    grows_at_s: float = 0.0
+    """Before this time no replica is added."""
     workers_lost: int = 0
     """Workers that ended without being asked to, since the start."""
     needs: dict[tuple[str, MemoryPlan], tuple[int, ...]] = field(default_factory=dict)

@@ -32,6 +32,7 @@ from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.memory import DeviceFit, EngineValid
 from kernel.protocol.model_refs import OWN_VAE, LoraUse
 from kernel.protocol.specs import EngineSpec
+from kernel.protocol.values import ReplicaRange
 from tests.unit.api.stage import Stage, fields_of
 
 ACCEPTED = EngineAccepted(engine_id=EngineId("e1"), status=EngineState.STARTING)
@@ -128,6 +129,43 @@ def test_two_names_for_one_value_must_not_contradict_each_other(stage: Stage) ->
         "default_steps": "contradicts steps: set one of them",
         "default_cfg": "contradicts cfg: set one of them",
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (1, 1),
+        ({"min": 1, "max": 4}, ReplicaRange(min=1, max=4)),
+        ({"max": 2}, ReplicaRange(min=1, max=2)),
+        ({"min": 3, "max": 3}, ReplicaRange(min=3, max=3)),
+    ],
+)
+def test_replicas_are_a_number_or_a_range(stage: Stage, said: Any, meant: Any) -> None:
+    assert stage.post("/v1/engines", {"checkpoint": "m1", "replicas": said}).status_code == 201
+    (ask,) = stage.bus.asked
+    assert isinstance(ask, CreateEngine)
+    assert ask.spec.replicas == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"min": 2, "max": 1}, "replicas"),
+        ({"min": 0, "max": 1}, "replicas.min"),
+        ({"max": 65}, "replicas.max"),
+        ({"min": 2}, "replicas.max"),
+        ({"min": 1, "max": 2, "most": 3}, "replicas.most"),
+        ("1-4", "replicas"),
+        ([1, 4], "replicas"),
+        (1.5, "replicas"),
+    ],
+)
+def test_range_of_replicas_that_makes_no_sense_is_refused_by_its_field(
+    stage: Stage, said: Any, field: str
+) -> None:
+    result = stage.post("/v1/engines", {"checkpoint": "m1", "replicas": said})
+    assert result.status_code == 422
+    assert list(fields_of(result)) == [field]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from api.cli.commands.engines import create
 from api.cli.commands.jobs import submit
+from api.cli.engine_options import ReplicasParam
 from api.cli.options import WordChoice
 from api.cli.scheduler_options import OptionParam, Value
 from kernel.core.commands.job_defaults import DEFAULT_IMAGE_FIT, DEFAULT_STRENGTH, MASK_DEFAULTS
@@ -100,6 +101,21 @@ def help_of(command: click.Command) -> dict[str | None, str]:
 
 def shown(default: object) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("2", 2), ("1-4", {"min": 1, "max": 4}), ("4-1", {"min": 4, "max": 1})]
+)
+def test_replicas_are_a_number_or_a_range_whose_bounds_the_server_checks(
+    written: str, value: int | dict[str, int]
+) -> None:
+    assert ReplicasParam().convert(written, None, None) == value
+
+
+@pytest.mark.parametrize("written", ["", "two", "-1", "1-", "1-2-3", "1.5", "٣"])
+def test_replicas_that_are_neither_are_refused_with_examples(written: str) -> None:
+    with pytest.raises(click.BadParameter, match="neither a number such as 2 nor a range such as 1-4"):
+        ReplicasParam().convert(written, None, None)
 
 
 @pytest.mark.parametrize(
