@@ -195,6 +195,36 @@ def test_an_image_of_the_server_opens_as_a_form(visitor: Visitor) -> None:
     expect(page.get_by_label("Seed", exact=True)).to_have_value("")
 
 
+def test_an_image_of_the_server_is_a_reference_without_a_download(visitor: Visitor) -> None:
+    page = begin(visitor, "a fox to go on from", Seed=3)
+    page.get_by_label("Find a setting").fill("downloads")
+    page.get_by_label("Delete after downloads").fill("1")
+    generated(page)
+    jobs = page.locator(".job").count()
+    image_id = jobs_of(visitor)[0]["image_id"]
+    draft = {"fields": {"like": image_id, "prompt": "a hat"}, "images": {"reference": {"image_id": image_id}}}
+    page.evaluate(f"import('/web/app/drafts.js').then((drafts) => drafts.openInCreate({json.dumps(draft)}))")
+    reference = page.locator("[data-role=reference]")
+    expect(reference).to_contain_text("64 × 64")
+    page.get_by_role("button", name="Paint a mask").click()
+    painter = page.get_by_role("dialog", name="What is to change?")
+    painter.get_by_role("button", name="Whole image").click()
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-role=mask]")).to_be_visible()
+    page.reload()
+    expect(reference).to_be_visible()
+    page.get_by_label("Prompt", exact=True).press("Control+Enter")
+    expect(page.locator(".job")).to_have_count(jobs + 1)
+    expect(card(page)).to_have_attribute("data-status", "finished")
+    job = jobs_of(visitor)[0]
+    assert (job["prompt"], job["inputs"]) == ("a hat", ["reference", "mask"])
+    image = httpx.get(f"{visitor.url}v1/images/{image_id}").json()
+    assert (image["gone"], image["downloads"], image["download_limit"]) == (None, 0, 1)
+    httpx.delete(f"{visitor.url}v1/images/{image_id}").raise_for_status()
+    page.get_by_label("Prompt", exact=True).fill("a coat")
+    expect(page.locator("[data-fault=reference_image_blob]")).not_to_be_empty()
+
+
 def test_a_lora_is_added_weighed_and_brings_its_words(visitor: Visitor, loras: None) -> None:
     page = begin(visitor, "a fox")
     page.get_by_label("LoRAs", exact=True).focus()

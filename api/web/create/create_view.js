@@ -220,7 +220,7 @@ class CreateView extends View {
   #checked(error, engineId) {
     const faults = error?.fields ?? [];
     this.images?.blame(faults);
-    const others = faults.filter(({ field }) => !field.endsWith("_image_blob"));
+    const others = faults.filter(({ field }) => !/_image_(blob|id)$/.test(field));
     this.form?.blame(others, error && faults.length === 0 ? textOf(error) : "");
     if (error === null) {
       this.#engineId = engineId;

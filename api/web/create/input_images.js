@@ -1,4 +1,7 @@
-/** @file The images that a job begins with: kept in the browser over a reload, shown, and sent with the job. */
+/**
+ * @file The images that a job begins with: kept in the browser over a reload, shown, and sent with the job. Those of
+ * the server stay there, and are named by their ids.
+ */
 
 import { address, call } from "../app/api.js";
 import { h, keep } from "../app/dom.js";
@@ -9,7 +12,10 @@ import { t, word } from "../app/texts.js";
 
 /** @typedef {import("./field_table.js").Role} Role */
 /** @typedef {import("../app/drafts.js").DraftImage} DraftImage */
-/** @typedef {{role: Role, source: DraftImage, blob: Blob, url: string, width: number, height: number}} Input */
+/**
+ * @typedef {{role: Role, source: DraftImage, blob: Blob | null, url: string, picture: string, width: number,
+ *   height: number}} Input blob: null for an image of the server; picture: as it is shown in the list
+ */
 
 const ROLES = /** @type {Role[]} */ (["reference", "mask", "pose"]);
 /** Images are sent for a check while somebody types only if they are smaller; else small ones in their place. */
@@ -107,7 +113,7 @@ export class InputImages extends EventTarget {
    * @param {string} imageId
    */
   async putStored(role, imageId) {
-    await this.put(role, await fileOf(imageId));
+    await this.#take(await inputOf(role, { image_id: imageId }));
   }
 
   /** @param {Role} role */
@@ -125,11 +131,14 @@ export class InputImages extends EventTarget {
    */
   async fields({ isCheck }) {
     const inputs = [...this.#inputs.values()];
-    const size = inputs.reduce((sum, { blob }) => sum + blob.size, 0);
-    const isShort = isCheck && size > CHECKED_BYTES;
+    const size = inputs.reduce((sum, { blob }) => sum + (blob?.size ?? 0), 0);
+    const isShort = isCheck && size > CHECKED_BYTES && inputs.every(({ blob }) => blob !== null);
     /** @type {Record<string, string>} */
     const found = {};
-    for (const { role, blob } of inputs) found[`${role}_image_blob`] = isShort ? standIn() : await dataUrlOf(blob);
+    for (const { role, blob, source } of inputs) {
+      if ("image_id" in source) found[`${role}_image_id`] = source.image_id;
+      else if (blob !== null) found[`${role}_image_blob`] = isShort ? standIn() : await dataUrlOf(blob);
+    }
     return found;
   }
 
@@ -140,7 +149,7 @@ export class InputImages extends EventTarget {
   blame(faults) {
     for (const element of this.element.querySelectorAll("[data-fault]")) {
       const name = element.getAttribute("data-fault");
-      const own = faults.filter(({ field }) => field === name);
+      const own = faults.filter(({ field }) => field.replace(/_id$/, "_blob") === name);
       element.textContent = own.map(({ problem }) => problem).join("\n");
     }
   }
@@ -175,14 +184,14 @@ export class InputImages extends EventTarget {
 
   /** @param {Input} input */
   #row(input) {
-    const { role, url, width, height } = input;
+    const { role, picture, width, height } = input;
     const isReference = role === "reference";
     const act = (/** @type {import("../app/texts.js").TextKey} */ key, /** @type {() => void} */ run) =>
       h("button", { type: "button", class: "quiet", onclick: run }, t(key));
     return h(
       "li",
       { class: "input", "data-role": role },
-      h("img", { src: url, alt: "" }),
+      h("img", { src: picture, alt: "" }),
       h("strong", {}, word("role", role)),
       h("span", { class: "muted small" }, `${width} × ${height}`),
       h(
@@ -206,31 +215,33 @@ export class InputImages extends EventTarget {
 }
 
 /**
- * An image that is kept here; one of the server is kept first.
+ * An image that is kept here, or one of the server.
  * @param {Role} role
  * @param {DraftImage} source
  * @returns {Promise<Input>}
  */
 async function inputOf(role, source) {
-  const name = "kept" in source ? source.kept : `create.${role}`;
-  if ("image_id" in source) await keepImage(name, await fileOf(source.image_id));
-  const blob = await keptImage(name);
+  if ("image_id" in source) return storedInput(role, source.image_id);
+  const blob = await keptImage(source.kept);
   if (blob === null) throw new ApiError(410, { detail: t("create.image_not_kept") });
   const bitmap = await createImageBitmap(blob);
   const { width, height } = bitmap;
   bitmap.close();
-  return { role, source: { kept: name }, blob, url: URL.createObjectURL(blob), width, height };
+  const url = URL.createObjectURL(blob);
+  return { role, source, blob, url, picture: url, width, height };
 }
 
 /**
- * The file of an image of the server. That is a download: where these are counted out, none is used up.
+ * An image of the server. Whoever paints over it sees the file, or, where downloads are counted out, its small copy.
+ * @param {Role} role
  * @param {string} imageId
- * @returns {Promise<Blob>}
+ * @returns {Promise<Input>}
  */
-async function fileOf(imageId) {
-  const { download, download_limit: limit } = await call("GET", `v1/images/${imageId}`);
-  if (limit !== null) throw new ApiError(409, { detail: t("create.few_downloads") });
-  return call("GET", download.slice(1));
+async function storedInput(role, imageId) {
+  const { width, height, download_limit: limit } = await call("GET", `v1/images/${imageId}`);
+  const picture = pictureOf(imageId);
+  const url = limit === null ? address(`v1/images/${imageId}/download`) : picture;
+  return { role, source: { image_id: imageId }, blob: null, url, picture, width, height };
 }
 
 /**
