@@ -66,6 +66,10 @@ class ModelBase(StrEnum):
     SDXL = "sdxl"
 
 
+NATIVE_SIZES_PX: Final[Mapping[ModelBase, int]] = MappingProxyType({ModelBase.SD: 512, ModelBase.SDXL: 1024})
+"""The side of the images that a checkpoint of this base was trained with, if it does not tell."""
+
+
 class Variant(StrEnum):
     FP16 = "fp16"
     FP32 = "fp32"

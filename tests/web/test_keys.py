@@ -93,6 +93,16 @@ def test_an_admin_makes_a_key_whose_secret_is_shown_once_and_revokes_it(
     bearer = {"Authorization": f"Bearer {secret}"}
     assert httpx.get(f"{guest.url}v1/session", headers=bearer).json()["role"] == "viewer"
     anna = keys.get_by_role("listitem").filter(has_text="anna")
+    anna.get_by_role("button", name="Replace the secret").click()
+    page.get_by_role("dialog").get_by_role("button", name="Replace the secret").click()
+    old, new = secret, page.get_by_role("dialog", name="The key anna").locator("pre")
+    expect(new).to_be_visible()
+    secret = new.inner_text()
+    page.keyboard.press("Escape")
+    assert httpx.get(f"{guest.url}v1/session", headers=bearer).status_code == 401
+    assert secret != old
+    bearer = {"Authorization": f"Bearer {secret}"}
+    assert httpx.get(f"{guest.url}v1/session", headers=bearer).json()["role"] == "viewer"
     anna.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(anna.get_by_text("Revoked")).to_be_visible()

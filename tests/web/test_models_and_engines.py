@@ -109,6 +109,12 @@ def test_a_model_in_error_says_why_and_is_tried_again(
     write_checkpoint(file)
     late.get_by_role("button", name="Try again").click()
     expect(late.get_by_text("Ready", exact=True)).to_be_visible()
+    file.write_bytes(b"no model any more")
+    late.get_by_role("button", name="Inspect again").click()
+    expect(late.get_by_text("Error", exact=True)).to_be_visible()
+    write_checkpoint(file)
+    late.get_by_role("button", name="Try again").click()
+    expect(late.get_by_text("Ready", exact=True)).to_be_visible()
     late.get_by_role("link", name="Create an engine").click()
     expect(page.get_by_role("dialog").get_by_label("Checkpoint")).to_have_value(
         str(model_named(api, "late")["model_id"])

@@ -11,6 +11,7 @@ from api.http.framework.input_images import most_pixels
 from api.port import BusPort
 from conf.settings import Server
 from kernel.protocol.enums import (
+    NATIVE_SIZES_PX,
     ControlType,
     ImageFileType,
     ImageFit,
@@ -120,6 +121,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     inpaint_fills: tuple[InpaintFill, ...]
     model_types: tuple[ModelType, ...]
     model_bases: tuple[ModelBase, ...]
+    native_sizes: dict[ModelBase, int]
+    """The side of the squares that a base was trained with, for checkpoints that do not tell; in pixels."""
     variants: tuple[Variant, ...]
     image_file_types: tuple[ImageFileType, ...]
     versions: Versions
@@ -222,6 +225,7 @@ def _capabilities(server: Server) -> Capabilities:
         inpaint_fills=tuple(InpaintFill),
         model_types=tuple(ModelType),
         model_bases=tuple(ModelBase),
+        native_sizes=dict(NATIVE_SIZES_PX),
         variants=tuple(Variant),
         image_file_types=tuple(ImageFileType),
         versions=Versions(automatic_spoon=VERSION, protocol=f"ASB/{MAJOR}.{MINOR}"),

@@ -67,6 +67,7 @@ class CreateView extends View {
     this.specs = jobFields(api, capabilities);
     this.form = new JobForm(this.specs, lists, {
       images: images.element,
+      natives: capabilities.native_sizes,
       lastSeed: () => results.lastSeed,
       signal: this.signal,
     });

@@ -48,7 +48,7 @@ export function jobFields(openapi, capabilities) {
   const properties = openapi.components.schemas.JobInput.properties;
   return new Map(
     Object.entries(properties)
-      .filter(([name]) => !name.endsWith("_blob"))
+      .filter(([name]) => !/_image_(blob|id)$/.test(name)) // those of the images have elements of their own
       .map(([name, schema]) => [name, specOf(name, schema, capabilities)]),
   );
 }

@@ -32,10 +32,11 @@ export class JobForm extends EventTarget {
   /**
    * @param {Map<string, FieldSpec>} specs
    * @param {import("./model_lists.js").ModelLists} lists
-   * @param {{images: HTMLElement, lastSeed: () => number | null, signal: AbortSignal}} options images: what stands
-   *   between the main fields and the folded ones
+   * @param {{images: HTMLElement, natives: Record<string, number>, lastSeed: () => number | null,
+   *   signal: AbortSignal}} options images: what stands between the main fields and the folded ones; natives: as
+   *   sizeFields takes them
    */
-  constructor(specs, lists, { images, lastSeed, signal }) {
+  constructor(specs, lists, { images, natives, lastSeed, signal }) {
     super();
     this.specs = specs;
     this.lists = lists;
@@ -45,7 +46,10 @@ export class JobForm extends EventTarget {
     const [prompt, negative] = [box("prompt"), box("negative_prompt")];
     this.prompts = [prompt, negative];
     const model = modelChoice(lists, (value) => this.#toldAll(value), signal);
-    this.size = sizeFields(this.#spec("width"), this.#spec("height"), (name, value) => this.#told(name, value));
+    this.size = sizeFields(this.#spec("width"), this.#spec("height"), {
+      natives,
+      onInput: (name, value) => this.#told(name, value),
+    });
     const seed = seedField(this.#spec("seed"), { onInput: (value) => this.#told("seed", value), lastOf: lastSeed });
     const loras = this.#chips("loras", prompt.insert);
     const { width, height } = this.size;

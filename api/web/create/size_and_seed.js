@@ -8,15 +8,13 @@ import { isGiven, sizesFor } from "./job_request.js";
 /** @typedef {import("./field_controls.js").Control} Control */
 /** @typedef {import("./field_schema.js").FieldSpec} FieldSpec */
 
-/** The side of the squares that a base was trained at, of checkpoints that do not tell. */
-const NATIVE = /** @type {Record<string, number>} */ ({ sd: 512, sdxl: 1024 });
-
 /**
  * @param {FieldSpec} widthSpec
  * @param {FieldSpec} heightSpec
- * @param {(name: "width" | "height", value: any) => void} onInput
+ * @param {{natives: Record<string, number>, onInput: (name: "width" | "height", value: any) => void}} options natives:
+ *   the sides of the squares that bases were trained with, for checkpoints that do not tell
  */
-export function sizeFields(widthSpec, heightSpec, onInput) {
+export function sizeFields(widthSpec, heightSpec, { natives, onInput }) {
   /** @type {{width: any, height: any}} */
   const now = { width: null, height: null };
   let others = { width: /** @type {any} */ (null), height: /** @type {any} */ (null) };
@@ -58,7 +56,7 @@ export function sizeFields(widthSpec, heightSpec, onInput) {
   }
   /** @param {import("./model_lists.js").Model | null} model */
   function offer(model) {
-    const native = model?.native_size ?? NATIVE[model?.model_base ?? ""] ?? 512;
+    const native = model?.native_size ?? natives[model?.model_base ?? "sd"] ?? 512;
     presets.replaceChildren(
       h("option", { value: "" }, t("create.size_of_model")),
       ...sizesFor(native).map(([wide, high]) =>

@@ -156,6 +156,7 @@ function deedsOf(model) {
     deeds.push(h("a", { class: "button", href }, t("models.create_engine")));
   }
   if (model.status === "error") deeds.push(button(t("models.retry"), () => retry(model)));
+  if (model.status === "ready") deeds.push(button(t("models.inspect_again"), () => retry(model)));
   deeds.push(button(t("models.delete"), () => remove(model)));
   return deeds;
 }

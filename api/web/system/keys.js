@@ -75,10 +75,17 @@ function itemOf(key) {
       h("p", { class: "small muted" }, about.join(" · ")),
     ),
     key.key_id === session.now?.key_id ? h("span", { class: "badge busy" }, t("system.your_key")) : null,
-    key.status === "revoked" || key.key_id === session.now?.key_id
-      ? null
-      : h("button", { type: "button", class: "quiet", onclick: () => void revoke(key) }, t("system.revoke")),
+    ...(key.status === "revoked" || key.key_id === session.now?.key_id ? [] : deedsOf(key)),
   );
+}
+
+/** @param {Key} key */
+function deedsOf(key) {
+  const deed = (
+    /** @type {import("../app/texts.js").TextKey} */ text,
+    /** @type {(key: Key) => Promise<void>} */ run,
+  ) => h("button", { type: "button", class: "quiet", onclick: () => void run(key).catch(complain) }, t(text));
+  return [deed("system.rotate", rotate), deed("system.revoke", revoke)];
 }
 
 /** @param {() => Promise<void>} read */
@@ -138,12 +145,14 @@ async function showSecret({ name, key }) {
 }
 
 /** @param {Key} key */
+async function rotate({ key_id: id, name }) {
+  if (!(await confirmed(t("system.rotate_title", { name }), t("system.rotate_text"), t("system.rotate")))) return;
+  await showSecret(await call("POST", `v1/keys/${id}/rotate`, { body: {} }));
+}
+
+/** @param {Key} key */
 async function revoke({ key_id: id, name }) {
   if (!(await confirmed(t("system.revoke_title", { name }), t("system.revoke_text"), t("system.revoke")))) return;
-  try {
-    await call("DELETE", `v1/keys/${id}`);
-    notify(t("system.revoked", { name }));
-  } catch (error) {
-    complain(error);
-  }
+  await call("DELETE", `v1/keys/${id}`);
+  notify(t("system.revoked", { name }));
 }

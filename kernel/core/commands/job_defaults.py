@@ -15,6 +15,7 @@ from msgspec.structs import fields, replace
 from kernel.core.state import model_refs
 from kernel.core.state.world import World
 from kernel.protocol.enums import (
+    NATIVE_SIZES_PX,
     ControlType,
     ImageFileType,
     ImageFit,
@@ -34,7 +35,6 @@ from kernel.protocol.schedulers import KINDS, LEVELS, TAKES_ETA, problem_with_le
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec, SchedulerConfig
 from kernel.protocol.values import PIXELS_PER_LATENT, WHITE
 
-NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 DEFAULT_STRENGTH: Final = 0.75
 DEFAULT_IMAGE_FIT: Final = ImageFit.CROP
 MASK_DEFAULTS: Final[Mapping[str, object]] = MappingProxyType(

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Final
 
 from kernel.core.memory_model import activations
-from kernel.protocol.enums import Compilation, MemoryPlan, ModelBase, ModelPart, Variant
+from kernel.protocol.enums import NATIVE_SIZES_PX, Compilation, MemoryPlan, ModelBase, ModelPart, Variant
 from kernel.protocol.ids import ModelId
 from kernel.protocol.memory import BATCH_SIZES, MemoryProfile, PartWeights, VaeLayout
 from kernel.protocol.model_refs import OWN_VAE
@@ -47,7 +47,6 @@ TILED_BYTES_PER_PIXEL: Final = 24
 LATENT_COPIES: Final = 8
 """Per image: its latents, its scheduler's history, and the noise."""
 
-_NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 _DTYPE_BYTES: Final = {Variant.FP16: 2, Variant.BF16: 2, Variant.FP32: 4}
 _USUAL_VAE: Final = VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4)
 """That of SD and SDXL."""
@@ -123,7 +122,7 @@ def demand_of(
 ) -> MemoryDemand:
     """The inputs to an engine's need. A model that is not inspected yet weighs nothing."""
     spec, checkpoint = row.spec, models[row.spec.checkpoint]
-    native_px = checkpoint.native_size_px or _NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
+    native_px = checkpoint.native_size_px or NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
     vae = () if spec.vae == OWN_VAE else (spec.vae,)
     others = (*vae, *(use.model_id for use in spec.loras), *spec.embeddings, *spec.control_models)
     extras = [part for other in others for part in _profile(models[other]).parts if other in models]
