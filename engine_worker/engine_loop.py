@@ -133,6 +133,7 @@ class EngineLoop:
                 device=loaded.device,
                 memory_bytes=loaded.memory_bytes,
                 capacity=loaded.capacity,
+                seen=loaded.seen,
             )
         )
 

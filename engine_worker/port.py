@@ -18,6 +18,7 @@ from kernel.protocol.worker import (
     ScanFolders,
     ScanProgress,
     SendCallback,
+    WorkerDevice,
 )
 
 Inputs = Mapping[InputKind, bytes]
@@ -33,6 +34,8 @@ class Loaded:
     memory_bytes: int
     capacity: int
     """The number of jobs that the engine steps together."""
+    seen: WorkerDevice | None = None
+    """The GPU that it is on."""
 
 
 @dataclass(frozen=True, slots=True)

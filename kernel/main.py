@@ -39,7 +39,7 @@ from kernel.shell import access, api_process, clock
 from kernel.shell.api_process import ApiProcess
 from kernel.shell.bus import Gate, Router, back_allowance, front_allowance, private_folder
 from kernel.shell.decode import BackDoor, FrontDoor
-from kernel.shell.devices import Devices
+from kernel.shell.devices.host_devices import Devices
 from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread

@@ -15,7 +15,13 @@ from engine_worker.engine.loading.load_checkpoint import load_components
 from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.postprocessing import Postprocessor
 from engine_worker.engine.pipeline.resources import make_resources
-from engine_worker.engine.runtime.devices import choose_device, choose_dtype, settle_on
+from engine_worker.engine.runtime.devices import (
+    choose_device,
+    choose_dtype,
+    describe,
+    release_unused,
+    settle_on,
+)
 from engine_worker.engine.runtime.failures import is_of_the_device, is_out_of_memory
 from engine_worker.formats.allowed_paths import ANYWHERE
 from engine_worker.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, Wake
@@ -52,6 +58,7 @@ class DiffusersEngine:
         self._engine_core: EngineCore | None = None
         self._postprocessor: Postprocessor | None = None
         self._adapters: AdapterManager | None = None
+        self._device = torch.device("cpu")
 
     def load(self, order: EngineLoad) -> Loaded:
         """Load the checkpoint of the order, and the models that its jobs will use with it.
@@ -67,7 +74,7 @@ class DiffusersEngine:
             parts = load_components(order.checkpoint, device, dtype, order.plan, self._roots, tell, vae)
             self._adapters = AdapterManager(parts)
             self._adapters.preload(order.models)
-            slots = order.max_batch or BATCH_SIZES[device.type]
+            slots = order.max_batch or BATCH_SIZES["cpu" if device.type == "cpu" else "cuda"]
             parts = compile_unet(parts, order, slots)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
@@ -83,7 +90,8 @@ class DiffusersEngine:
         resources = make_resources(parts, self._adapters, Detectors(self._detectors_folder, device).detect)
         self._engine_core = EngineCore(resources, self._postprocessor.put, slots, self._emit, self._wake)
         memory_bytes = parts.memory_bytes + self._adapters.memory_bytes
-        return Loaded(device=str(device), memory_bytes=memory_bytes, capacity=slots)
+        self._device = device
+        return Loaded(device=str(device), memory_bytes=memory_bytes, capacity=slots, seen=describe(device))
 
     def _telling(self, engine_id: EngineId) -> Callable[[int, int], None]:
         """Emits the progress of loading, with its speed so far."""
@@ -119,8 +127,7 @@ class DiffusersEngine:
             self._postprocessor.close()
         self._engine_core = self._postprocessor = self._adapters = None
         gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_unused(self._device)
 
     def _loaded(self) -> EngineCore:
         if self._engine_core is None:

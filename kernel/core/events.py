@@ -47,6 +47,8 @@ class DeviceFact(Struct, frozen=True):
     status: DeviceStatus
     held: Mapping[WorkerId, int] = field(default_factory=dict)
     """Units: bytes. Workers whose use the system does not report are left out."""
+    is_told: bool = False
+    """A worker has told of the device, which the shell cannot measure."""
 
 
 class Prunable(Struct, frozen=True):

@@ -34,7 +34,9 @@ def status(world: World, event: StatusAsked) -> Status:
 
 
 def _devices(world: World, measured: tuple[DeviceStatus, ...]) -> Iterator[DeviceStatus]:
-    for one in measured:
+    names = {one.device for one in measured}
+    told = (fact.status for name, fact in world.devices.items() if fact.is_told and name not in names)
+    for one in (*told, *measured):
         if one.device not in world.devices:
             yield one
             continue

@@ -8,8 +8,8 @@ from kernel.protocol.enums import MemoryPlan, MemoryRemedy, ModelPart
 from kernel.protocol.ids import Count, EngineId
 
 BATCH_SIZES: Final = {"cpu": 4, "cuda": 8}
-"""The default number of images stepped together, by kind of device. With more, a step's time grows in
-proportion. Both the engine and the Manager use it."""
+"""The default number of images stepped together, by kind of device; `cuda` stands for every GPU. With more, a
+step's time grows in proportion. Both the engine and the Manager use it."""
 Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 """Channels, or the width of a matrix. SDXL's largest is 5,120."""
 Depth = Annotated[int, msgspec.Meta(ge=0, le=64)]

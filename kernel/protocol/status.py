@@ -17,6 +17,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """To workers, for their weights and their largest batch."""
     available_bytes: int = 0
     """What another engine could get: neither used, nor promised, nor kept free."""
+    capability: str | None = None
+    """Of a GPU: its compute capability, `9.0`, or its instruction set, `gfx90a`; None: not known."""
 
 
 class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,12 +27,12 @@ MAX_DELETED: Final = 200
 """Images that one DeleteImages can name."""
 
 _SHA256: Final = "^[0-9a-fA-F]{64}$"
-_DEVICE: Final = "^(auto|cpu|cuda(:[0-9]{1,3})?)$"
+_DEVICE: Final = "^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$"
 _COLOR: Final = "^#[0-9a-fA-F]{6}$"
 FORMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         _SHA256: "64 hexadecimal digits",
-        _DEVICE: "auto, cpu, cuda or cuda:N",
+        _DEVICE: "auto, cpu, cuda, cuda:N, xpu, xpu:N or mps",
         _COLOR: "a color written #rrggbb, such as #ff0000 for red",
     }
 )

@@ -5,7 +5,10 @@ jobs, a fetch worker gets InspectModel, ScanFolders or SendCallback. Every messa
 under which it was given.
 """
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from kernel.protocol.enums import ControlType, Stage, WorkerRole
 from kernel.protocol.ids import (
@@ -157,6 +160,20 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     host: str
 
 
+Text = Annotated[str, Meta(max_length=300)]
+
+
+class WorkerDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device of a worker's host, as the worker sees it."""
+
+    device: Text
+    name: Text
+    total_bytes: Count
+    free_bytes: Count
+    capability: Text | None = None
+    """Of a GPU: its compute capability, `9.0`, or its instruction set, `gfx90a`; None: not known."""
+
+
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The worker is alive. It says nothing about progress."""
 
@@ -168,6 +185,8 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     device: str
     memory_bytes: Count
     capacity: Count
+    seen: WorkerDevice | None = None
+    """The GPU that it is on, with what it holds now counted as used; None: it is on the CPU."""
 
 
 class EngineProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):

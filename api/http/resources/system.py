@@ -75,6 +75,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Promised to engines, for their weights and their largest batch."""
     available_bytes: int
     """What another engine could get: neither used, nor promised, nor kept free."""
+    capability: str | None = None
+    """A GPU's compute capability, such as `9.0`, or its instruction set, such as `gfx90a`, if it is known."""
 
 
 class DeviceList(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +156,7 @@ class System:
                 free_bytes=one.free_bytes,
                 promised_bytes=one.promised_bytes,
                 available_bytes=one.available_bytes,
+                capability=one.capability,
             )
             for one in found
         )

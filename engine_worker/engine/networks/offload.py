@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor, nn
 
+from engine_worker.engine.runtime.devices import release_unused
 from engine_worker.formats.checkpoint_layout import Network
 from kernel.protocol.enums import MemoryPlan
 
@@ -147,5 +148,4 @@ class DeviceCarrier:
             torch.cuda.current_stream(self._device).synchronize()
 
     def clear(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_unused(self._device)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 
+from engine_worker.engine.runtime.devices import release_unused
 from engine_worker.engine.runtime.failures import is_out_of_memory
 
 Result = TypeVar("Result")
@@ -37,8 +38,7 @@ def fall_back_on_oom(
     # Here the traceback no longer holds the tensors of the failed attempt.
     evict()
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    release_unused(device)
     return second()
 
 

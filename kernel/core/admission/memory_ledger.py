@@ -17,6 +17,7 @@ from kernel.core.memory_model import memory_demand
 from kernel.core.memory_model.memory_demand import Need, Reservation
 from kernel.core.state.world import Engine, Worker, World
 from kernel.protocol.enums import MemoryPlan
+from kernel.protocol.status import DeviceStatus
 
 AUTO = "auto"
 
@@ -24,15 +25,41 @@ AUTO = "auto"
 def look(world: World, devices: tuple[DeviceFact, ...]) -> None:
     """Take over a new measurement of the devices, if the shell made one."""
     if devices:
-        world.devices = {fact.status.device: fact for fact in devices}
+        told = {name: fact for name, fact in world.devices.items() if fact.is_told}
+        world.devices = told | {fact.status.device: fact for fact in devices}
         world.looked_at_s = world.now.mono_s
+
+
+def learn(world: World, engine: Engine, worker: Worker, seen: DeviceStatus) -> None:
+    """Take a worker's word for its device where the shell cannot measure it, and promise it what it needs.
+
+    What its workers held then is what they reported when they were ready.
+    """
+    known = world.devices.get(seen.device)
+    if not worker.is_local or not world.devices or (known is not None and not known.is_told):
+        return
+    world.touch()
+    if worker.reservation is None:
+        worker.reservation = _reservation_of(world, engine, worker, seen.device)
+    held = {one.worker_id: one.memory_bytes for one in _residents(world, seen.device)}
+    world.devices = {**world.devices, seen.device: DeviceFact(seen, held, is_told=True)}
+
+
+def _reservation_of(world: World, engine: Engine, worker: Worker, device: str) -> Reservation:
+    """That of a worker which was launched without one: what it needs as it runs now."""
+    kind, plan = memory_demand.kind_of(device), MemoryPlan.FAST
+    sizes = needs(world, engine, kind, plan)
+    batch_size = min(max(worker.capacity, 1), len(sizes))
+    demand = memory_demand.demand_of(engine.row, world.models, world.limits.compilation)
+    need = Need(plan, batch_size, sizes[batch_size - 1])
+    return Reservation(device, need, memory_demand.resident_bytes(demand, kind, plan))
 
 
 def candidates(world: World, wanted: str) -> tuple[str, ...]:
     """The devices that an engine may run on, given the device that its spec names.
 
-    `auto` means the GPUs, or the CPU on a host without one; `cuda` any CUDA device. Empty if there is no such
-    device, or nothing is known of any device.
+    `auto` means the GPUs, or the CPU on a host without one; `cuda` any CUDA device, `xpu` any of Intel's.
+    Empty if there is no such device, or nothing is known of it or of any device.
     """
     if wanted == AUTO:
         gpus = tuple(name for name in world.devices if name != memory_demand.CPU)

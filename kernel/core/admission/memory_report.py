@@ -18,9 +18,10 @@ LEAST_SIDE_PX: Final = 64
 
 
 def absent_device(world: World, wanted: str) -> str | None:
-    """Why an engine cannot run on the device that its spec names; None, if it can or nothing is known of
-    devices."""
-    if not world.devices or memory_ledger.candidates(world, wanted):
+    """Why an engine cannot run on the device that its spec names; None, if it can or it is not known
+    whether."""
+    is_unmeasured = wanted.partition(":")[0] in memory_demand.UNMEASURED
+    if not world.devices or is_unmeasured or memory_ledger.candidates(world, wanted):
         return None
     return f"this host has no device {wanted}; its devices are {', '.join(world.devices)}"
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from kernel.core import actions, due
-from kernel.core.admission import reconcile, scaling
+from kernel.core.admission import memory_ledger, reconcile, scaling
 from kernel.core.callbacks import sending
 from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
 from kernel.core.images import storing
@@ -13,7 +13,7 @@ from kernel.core.state import blobs
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Slot, Worker, World
 from kernel.core.validation.message_bounds import MAX_NAME
-from kernel.core.validation.worker_texts import MAX_CAPACITY, MAX_CODE, cut, cut_warnings
+from kernel.core.validation.worker_texts import MAX_CAPACITY, MAX_CODE, cut, cut_warnings, told_device
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import EngineState, Stage, WorkerRole
@@ -126,6 +126,8 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
     worker.capacity, worker.ready_at_s = _capacity(report), world.now.mono_s
     worker.memory_bytes = report.memory_bytes
     jobs.use_models(worker, model_ids_of(engine.row.spec))
+    if (seen := told_device(report)) is not None:
+        memory_ledger.learn(world, engine, worker, seen)
     if worker.reservation is not None:
         reserved = worker.reservation
         world.act(actions.CompareMemory(worker.worker_id, reserved, report.memory_bytes))

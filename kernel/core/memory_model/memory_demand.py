@@ -18,6 +18,8 @@ from kernel.protocol.model_refs import OWN_VAE
 from kernel.protocol.rows import EngineRow, ModelRow
 
 CPU: Final = "cpu"
+UNMEASURED: Final = ("mps", "xpu")
+"""Apple's and Intel's GPUs: only a worker knows whether there is one, and its memory."""
 MAX_BATCH_SIZE: Final = 64
 """Larger batches are not considered: long before this size a step's time grows in proportion."""
 MOST_BYTES: Final = 1 << 60
@@ -100,7 +102,7 @@ class Reservation:
 
 
 def kind_of(device: str) -> str:
-    """The kind of a device: `cpu` or `cuda`."""
+    """The kind of a device: `cpu`, or `cuda` for every GPU."""
     return CPU if device == CPU else "cuda"
 
 

@@ -1,5 +1,6 @@
 """Cuts workers' texts to a storable size, and rejects inspection results that cannot be true."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,7 +9,8 @@ from kernel.core.validation.message_bounds import MAX_NAME, MAX_TAG, MAX_TAGS
 from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.prompts import MARKS_OF_TAGS
 from kernel.protocol.specs import Fingerprint
-from kernel.protocol.worker import ModelInspected
+from kernel.protocol.status import DeviceStatus
+from kernel.protocol.worker import EngineReady, ModelInspected
 
 MAX_TEXT: Final = 2_000
 """Characters of a reason that are kept and shown."""
@@ -27,6 +29,7 @@ _UNFIT: Final = {
     0: "",
 }
 """Control characters of C0 and C1, and invisible ones that change the direction of the text after them."""
+_GPU: Final = re.compile(r"(cuda|xpu|mps)(:[0-9]{1,3})?")
 _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
@@ -49,6 +52,21 @@ def cut_trigger_words(words: Sequence[str]) -> tuple[str, ...]:
 def cut_title(title: str | None) -> str:
     """A model's title as a name: on one line, and without the marks of a prompt's tags."""
     return cut(" ".join((title or "").split()).translate(MARKS_OF_TAGS), MAX_NAME).strip()
+
+
+def told_device(report: EngineReady) -> DeviceStatus | None:
+    """The GPU that a worker says to be on; None, if it says none, or one that cannot be."""
+    seen = report.seen
+    if seen is None or seen.device != report.device or _GPU.fullmatch(seen.device) is None:
+        return None
+    total_bytes = min(seen.total_bytes, MAX_BYTES)
+    return DeviceStatus(
+        device=seen.device,
+        name=cut_title(seen.name),
+        total_bytes=total_bytes,
+        free_bytes=min(seen.free_bytes, total_bytes),
+        capability=None if seen.capability is None else cut_title(seen.capability),
+    )
 
 
 def problem_in(report: ModelInspected) -> str | None:

@@ -24,7 +24,7 @@ from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import unusable_folder
 from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, worker_environ, write_join
-from kernel.shell.devices import available_bytes
+from kernel.shell.devices.cpu import available_bytes
 from kernel.shell.launchers.exits import describe_exit, tail_of
 from kernel.shell.launchers.standby import NONE_AT_ALL, Standby, Standbys, StandbyTerms
 from kernel.shell.ports import Exited

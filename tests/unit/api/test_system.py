@@ -62,6 +62,7 @@ def test_devices_are_listed(stage: Stage) -> None:
                 "free_bytes": 4,
                 "promised_bytes": 2,
                 "available_bytes": 1,
+                "capability": None,
             }
         ]
     }

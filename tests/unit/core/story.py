@@ -169,7 +169,9 @@ class Story:
 
     def status(self) -> Status:
         """What the Manager says of itself."""
-        (reply,) = only(self.tell(StatusAsked(PEER, CORRELATION, version="1", pid=1)), actions.Reply)
+        devices = tuple(fact.status for fact in self.devices)
+        asked = StatusAsked(PEER, CORRELATION, version="1", pid=1, devices=devices)
+        (reply,) = only(self.tell(asked), actions.Reply)
         assert isinstance(reply.message, Status)
         return reply.message
 

@@ -439,7 +439,13 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         is_disk_low=True,
         devices=(
             DeviceStatus(
-                device="cuda:0", name="A", total_bytes=2, free_bytes=1, promised_bytes=1, available_bytes=1
+                device="cuda:0",
+                name="A",
+                total_bytes=2,
+                free_bytes=1,
+                promised_bytes=1,
+                available_bytes=1,
+                capability="9.0",
             ),
         ),
         is_models_disk_low=True,
@@ -512,7 +518,13 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
     ),
     worker.Ping(),
     worker.EngineProgress(engine_id=ENGINE, bytes=5, total_bytes=9, bytes_per_s=2),
-    worker.EngineReady(engine_id=ENGINE, device="cuda:0", memory_bytes=6_900_000_000, capacity=4),
+    worker.EngineReady(
+        engine_id=ENGINE,
+        device="cuda:0",
+        memory_bytes=6_900_000_000,
+        capacity=4,
+        seen=worker.WorkerDevice(device="cuda:0", name="A", total_bytes=2, free_bytes=1, capability="9.0"),
+    ),
     worker.EngineFailed(engine_id=ENGINE, code="out_of_memory", text="8 GB needed, 6 GB free"),
     worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
     worker.ModelInspected(

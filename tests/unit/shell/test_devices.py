@@ -3,7 +3,7 @@
 import os
 
 from kernel.protocol.ids import WorkerId
-from kernel.shell.devices import Devices
+from kernel.shell.devices.host_devices import Devices
 
 
 def test_the_cpu_is_a_device_with_the_hosts_memory():
