@@ -1,17 +1,21 @@
 """A1111's prompt syntax holds its rules for whatever is written."""
 
 import math
+import random
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.protocol.prompt_syntax.a1111 import Fragment, Section, parse
+from kernel.protocol.prompt_syntax.templates import Options, TemplateFault, expand, is_template
 
 WEIGHTS = st.integers(-300, 300).map(lambda hundredths: hundredths / 100)
 TEXTS = st.text(min_size=1, max_size=20).filter(lambda text: "BREAK" not in text)
 PLAIN = st.text(st.characters(exclude_characters="\\()[]"), max_size=60).filter(lambda t: "BREAK" not in t)
 SYNTAX = st.lists(st.sampled_from([*"()[]\\:. 1ab", "BREAK", ":1.5)"]), max_size=60).map("".join)
+
+TEMPLATES = st.lists(st.sampled_from([*"{}|_\\:1a ", "__a__", "2$$", "0::"]), max_size=40).map("".join)
 
 
 def escape(text: str) -> str:
@@ -64,3 +68,21 @@ def test_weights_of_brackets_within_brackets_multiply(brackets: list[float | str
     ((fragment,),) = parse(prompt)
     assert fragment.text == "a"
     assert math.isclose(fragment.weight, expected, rel_tol=1e-9)
+
+
+@given(TEMPLATES, st.integers(0, 2**32))
+def test_a_template_becomes_a_prompt_or_is_refused(template: str, seed: int) -> None:
+    """Whatever is written: the same for the same seed, and text as it is where nothing is chosen."""
+    lists = {"a": Options([(1.0, "x"), (2.0, "{y|__a__}")])}
+
+    def find(name: str) -> Options:
+        if name not in lists:
+            raise LookupError
+        return lists[name]
+
+    try:
+        prompt = expand(template, random.Random(seed).random, find)
+    except (TemplateFault, LookupError):
+        return
+    assert prompt == expand(template, random.Random(seed).random, find)
+    assert is_template(template) or prompt == template

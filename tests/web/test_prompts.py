@@ -144,8 +144,10 @@ def test_an_embedding_is_completed_by_touch_and_marked_once_the_job_has_it(page:
 
 
 def test_a_list_of_wildcards_is_completed_and_marked_where_the_server_chooses(
-    page: Page, area: Locator
+    visitor: Visitor, page: Page, area: Locator
 ) -> None:
+    shown = httpx.get(f"{visitor.url}v1/wildcards/animals%2Fcats").json()
+    assert [line["text"] for line in shown["items"]] == ["tiger", "lynx"]
     area.press_sequentially("a __CAT")
     expect(page.get_by_role("option")).to_have_text("animals/catswildcards · 2 lines")
     area.press("Enter")

@@ -29,6 +29,8 @@ _WEIGHT: Final = re.compile(r"\s*(?P<weight>\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})::")
 _COUNT: Final = re.compile(
     r"\s*(?P<low>\d{0,4})(?P<dash>-?)(?P<high>\d{0,4})(?<=[\d-])\$\$(?:(?P<between>[^{}|$]{0,100})\$\$)?"
 )
+_MOST_MISSES: Final = 16
+"""In a row, until what was drawn is taken out, which takes as long as there are options."""
 _BETWEEN: Final = ", "
 _BAR: Final = r"\|"
 
@@ -254,32 +256,36 @@ class _Expansion:
         match choice.options:
             case ((_Wildcard() as only,),):
                 options = self.find(only.name)
-                chosen = [self._line(options, one, depth) for one in self._some(choice, options.weights)]
+                indices = self._some(choice, options.weights, options.sums)
+                chosen = [self._line(options, one, depth) for one in indices]
             case options_of:
-                indices = self._some(choice, choice.weights)
+                indices = self._some(choice, choice.weights, tuple(accumulate(choice.weights)))
                 chosen = ["".join(self.texts(options_of[one], depth + 1)) for one in indices]
         return choice.between.join(chosen)
 
-    def _some(self, choice: _Choice, weights: Sequence[float]) -> list[int]:
-        """The options that are chosen, each at most once, in the order in which they were drawn."""
+    def _some(self, choice: _Choice, weights: Sequence[float], sums: Sequence[float]) -> list[int]:
+        """The options that are chosen, each at most once, in the order in which they were drawn.
+
+        What was drawn before is drawn again, which is as if it were no longer there; when that has happened
+        often, it is taken out.
+        """
         most = len(weights) if choice.high is None else min(choice.high, len(weights))
         least = min(choice.low, most)
-        wanted = least + (int(self._next() * (most - least + 1)) if most > least else 0)
-        left, chosen = list(weights), list[int]()
-        while len(chosen) < wanted and (any(left) or not chosen):
-            index = self._one(tuple(accumulate(left)))
-            chosen.append(index)
-            left[index] = 0.0
-        return chosen
+        wanted = least + (int(self.draw() * (most - least + 1)) if most > least else 0)
+        chosen, misses = dict[int, None](), 0
+        while len(chosen) < wanted and (sums[-1] or not chosen):
+            index = self._one(sums, is_again=misses > 0)
+            misses = misses + 1 if index in chosen else 0
+            chosen[index] = None
+            if misses == _MOST_MISSES:
+                sums = tuple(accumulate(0.0 if n in chosen else one for n, one in enumerate(weights)))
+        return list(chosen)
 
-    def _one(self, sums: Sequence[float]) -> int:
+    def _one(self, sums: Sequence[float], *, is_again: bool = False) -> int:
         """An option, by the sums of the weights up to each."""
         if not sums or not sums[-1]:
             raise TemplateFault("has a choice without any option of a weight above 0")
-        return min(bisect_right(sums, self._next() * sums[-1]), len(sums) - 1)
-
-    def _next(self) -> float:
-        self.draws += 1
+        self.draws += not is_again
         if self.draws > MAX_DRAWS:
             raise TemplateFault(f"needs more than {MAX_DRAWS} choices")
-        return self.draw()
+        return min(bisect_right(sums, self.draw() * sums[-1]), len(sums) - 1)

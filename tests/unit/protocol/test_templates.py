@@ -70,6 +70,16 @@ def test_a_template_becomes_each_of_its_prompts(template: str, prompts: set[str]
     assert is_template(template)
 
 
+def test_all_of_many_are_chosen_once_also_if_some_are_far_likelier() -> None:
+    words = [f"w{number}" for number in range(60)]
+    template = "{60$$" + "|".join(f"{10 ** (number % 7)}::{word}" for number, word in enumerate(words)) + "}"
+    chosen = expand(template, random.Random(1).random, LISTS.__getitem__).split(", ")
+    assert sorted(chosen) == sorted(words)
+    many = Options((1.0, str(number)) for number in range(1_000))
+    lines = expand("{500$$__many__}", random.Random(1).random, lambda name: many).split(", ")
+    assert len(set(lines)) == len(lines) == 500
+
+
 def test_weights_are_how_often_something_is_chosen() -> None:
     found = Counter(
         expand("{3::a|b}", random.Random(seed).random, LISTS.__getitem__) for seed in range(4_000)
