@@ -17,6 +17,7 @@ from kernel.protocol.enums import InputKind, ModelType
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.values import Replicas
 from tests.acceptance.line import Line
 from tests.acceptance.server import Server
 from tests.unit.worker.model_files import SMALL_SD, controlnet, write_safetensors
@@ -48,10 +49,17 @@ def register_models(server: Server, checkpoint: Path) -> None:
 
 
 def create_engine(
-    line: Line, checkpoint: ModelId, *, start: bool = False, max_batch: int | None = None
+    line: Line,
+    checkpoint: ModelId,
+    *,
+    start: bool = False,
+    max_batch: int | None = None,
+    replicas: Replicas = 1,
 ) -> EngineId:
     """An engine that small jobs start on demand, or that starts at once."""
-    spec = EngineSpec(checkpoint=checkpoint, steps=2, width_px=64, height_px=64, max_batch=max_batch)
+    spec = EngineSpec(
+        checkpoint=checkpoint, steps=2, width_px=64, height_px=64, max_batch=max_batch, replicas=replicas
+    )
     return line.ask(CreateEngine(spec=spec, start=start), EngineAccepted).engine_id
 
 

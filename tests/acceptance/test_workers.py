@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from kernel.protocol.client import CancelJob, Done, JobAccepted, ModelAccepted, RegisterModel
 from kernel.protocol.enums import EngineState, JobState, ModelType, WaitsFor
 from kernel.protocol.ids import EngineId, JobId, ModelId
+from kernel.protocol.values import ReplicaRange
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import LOADS_FOR_7_S, a_job, create_engine, submit
 from tests.acceptance.patience import wait_for
@@ -65,6 +66,19 @@ def test_a_job_whose_worker_died_once_finishes_in_the_next_one(
 
     assert (job.status, job.attempts, job.error) == (JobState.FINISHED, 2, None)
     assert_whole(server)
+
+
+def test_a_long_queue_gets_a_further_worker_and_both_work_it_off(
+    server: Server, plain: ModelId, go: Path
+) -> None:
+    server.start()
+    engine_id = create_engine(server.line, plain, max_batch=1, replicas=ReplicaRange(min=1, max=2))
+    jobs = [submit(server.line, engine_id, f"[until {go}]").job_id for _ in range(8)]
+    wait_for("a second worker", lambda: len(server.processes(WORKER)) == 2)
+    wait_for("its first jobs", lambda: [one.batch for one in server.line.status().engines] == [2])
+    go.touch()
+    assert {server.records.wait_for_job(job_id).status for job_id in jobs} == {JobState.FINISHED}
+    assert [one.workers for one in server.line.status().engines] == [2]
 
 
 def test_of_ten_jobs_one_that_is_poison_fails_and_nine_finish(server: Server, engine: EngineId) -> None:
