@@ -11,6 +11,7 @@ from api.http.framework.deferral import ShortRequest
 from api.session import Outcome
 from conf.settings import Wildcards
 from kernel.protocol.client import JobValid, SubmitJob
+from kernel.protocol.errors import QueueFull
 from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import JobRequest
 from tests.unit.api.fake_bus import accepted
@@ -127,6 +128,19 @@ def test_a_job_with_choices_is_begun_by_a_thread(wild: Stage) -> None:
     told: list[Outcome] = []
     assert begins("a cat")
     assert not begins("a __animals/cats__")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("/sdapi/v1/txt2img", "detail"), ("/v1/images/generations", "error")]
+)
+def test_other_tools_clients_have_choices_too(wild: Stage, path: str, field: str) -> None:
+    wild.bus.reactions[SubmitJob] = QueueFull()
+    assert wild.post(path, {"prompt": "a __animals/cats__"}).status_code == 429
+    assert isinstance(wild.last_ask, SubmitJob)
+    assert wild.last_ask.request.prompt in ("a tiger", "a lynx")
+    refused = wild.post(path, {"prompt": "a __animals/cat__"})
+    assert refused.status_code == 404
+    assert "the nearest are animals/cats" in str(refused.json[field])
 
 
 def test_an_image_again_has_the_prompt_as_it_was_run(wild: Stage) -> None:
