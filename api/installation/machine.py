@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api.installation.diagnosis import CheckResult, Verdict
@@ -58,6 +58,7 @@ def folders(settings: Settings) -> Iterator[CheckResult]:
                 remedy=remedy,
             )
     yield from model_folders(settings.models)
+    yield from _absent("wildcards.folders", settings.wildcards.folders)
 
 
 def model_folders(models: Models) -> Iterator[CheckResult]:
@@ -70,14 +71,19 @@ def model_folders(models: Models) -> Iterator[CheckResult]:
             remedy="set it (or SPOON_MODELS_FOLDERS) to the folders with the models that you have",
         )
     for key, folders in (("models.file_roots", models.file_roots), ("models.folders", models.folders)):
-        for folder in folders:
-            if not folder.is_dir():
-                yield CheckResult(
-                    subject=key,
-                    verdict=Verdict.NOTE,
-                    found=f"{folder} is not a folder",
-                    remedy=f"create it, or remove it from {key}",
-                )
+        yield from _absent(key, folders)
+
+
+def _absent(key: str, folders: Sequence[Path]) -> Iterator[CheckResult]:
+    """The folders of the owner that are not there."""
+    for folder in folders:
+        if not folder.is_dir():
+            yield CheckResult(
+                subject=key,
+                verdict=Verdict.NOTE,
+                found=f"{folder} is not a folder",
+                remedy=f"create it, or remove it from {key}",
+            )
 
 
 def disks(settings: Settings) -> Iterator[CheckResult]:

@@ -15,7 +15,7 @@ from api.installation import machine
 from api.installation.diagnosis import CheckResult, Verdict
 from api.installation.software import Floor, floors, is_at_least, package, python, sd_embed, sqlite
 from conf.installation import Installation, Layout
-from conf.settings import Bus, Database, Images, Models, Server, Settings
+from conf.settings import Bus, Database, Images, Models, Server, Settings, Wildcards
 from kernel.protocol.endpoints import API_URL_FILE
 
 
@@ -103,10 +103,14 @@ def test_a_file_where_a_folder_should_be_is_missing(tmp_path: Path) -> None:
 
 def test_a_file_root_that_is_not_there_is_noted(tmp_path: Path) -> None:
     absent = (tmp_path / "absent",)
-    settings = Settings(models=Models(file_roots=absent, folders=absent), images=Images(folder=tmp_path))
+    settings = Settings(
+        models=Models(file_roots=absent, folders=absent),
+        wildcards=Wildcards(folders=absent),
+        images=Images(folder=tmp_path),
+    )
     noted = [(one.subject, one.found) for one in machine.folders(settings) if one.verdict is Verdict.NOTE]
     found = f"{tmp_path}/absent is not a folder"
-    assert noted == [("models.file_roots", found), ("models.folders", found)]
+    assert noted == [(key, found) for key in ("models.file_roots", "models.folders", "wildcards.folders")]
 
 
 def test_without_folders_models_can_only_be_uploaded_and_the_way_out_is_named() -> None:
