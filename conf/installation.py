@@ -149,6 +149,15 @@ def _file_in_place(system_file: Path) -> Path | None:
     return next((file for file in (*_user_files(), system_file) if _is_there(file)), None)
 
 
+def worker_cache() -> Path | None:
+    """Where a worker of another host keeps the models that it gets from the server; None, without a home
+    folder."""
+    try:
+        return _absolute(lambda dirs: dirs.user_cache_path) / "worker-models"
+    except BadConfiguration:
+        return None
+
+
 def _user_files() -> tuple[Path, ...]:
     """The user's file; none, without a home folder."""
     try:

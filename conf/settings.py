@@ -90,6 +90,8 @@ class Models(Struct, frozen=True, kw_only=True):
     scan_every_s: Annotated[float, Meta(ge=10, le=3_155_760_000)] = 300.0
     allow_pickle: bool = False
     max_downloads: Some = 2
+    push_rate_bytes: Some | None = 64 * 10**6
+    """Bytes of models that workers of other hosts get in a second, all together; None: they get none."""
     max_size_bytes: Some = 64 * 10**9
     """Maximum size of a downloaded or uploaded model."""
     allow_hosts: tuple[str, ...] = ()

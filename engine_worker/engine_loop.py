@@ -9,15 +9,18 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from engine_worker.formats.allowed_paths import resolve
-from engine_worker.port import Emit, Engine, Failed, Outcome, Wake
+from engine_worker.model_files.job_files import FilesReady, JobFiles
+from engine_worker.model_files.local_models import LocalModels
+from engine_worker.port import Dropped, Emit, Engine, Failed, Outcome, Stepped, Wake
 from engine_worker.preload import read_ahead
 from engine_worker.session.actions import Adjust, Admit, Cancel, Deliver, Exit, Inspect, Load, Scan, Task
 from engine_worker.shell import Inbox, Woken
 from kernel.process.memory import give_back_freed_memory
+from kernel.protocol.enums import Stage
 from kernel.protocol.errors import ModelUnreadable, SpoonError
 from kernel.protocol.model_refs import ModelSource
-from kernel.protocol.specs import EngineLoad
-from kernel.protocol.worker import EngineFailed, EngineReady
+from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.worker import EngineFailed, EngineProgress, EngineReady
 
 BuildEngine = Callable[[Emit, Wake], Engine]
 """Builds an engine that is not loaded yet. May import heavy packages.
@@ -49,14 +52,18 @@ class EngineLoop:
         report: Report,
         roots: Sequence[Path] | None = None,
         memory: Memory = Memory(),
+        models: LocalModels | None = None,
     ) -> None:
-        """`roots` are the folders that may contain models; None for an engine that opens no files."""
+        """`roots` are the folders that may contain models; None for an engine that opens no files. `models`
+        is for a worker of another host, whose orders name files that it may lack."""
         self._inbox = inbox
         self._build = build
         self._roots = roots
         self._report = report
         self._memory = memory
         self._engine: Engine | None = None
+        self._models = models
+        self._job_files = None if models is None else JobFiles(models, inbox.put, self._tell_copying)
 
     def run(self) -> Exit:
         """Work until the session ends. Returns: how it ended.
@@ -78,7 +85,9 @@ class EngineLoop:
             if isinstance(task, Exit):
                 self._close()
                 return task
-            if not isinstance(task, Woken):
+            if isinstance(task, FilesReady):
+                self._admit_ready(task)
+            elif not isinstance(task, Woken):
                 self._do(task)
             has_steps = self._engine is not None
 
@@ -97,6 +106,8 @@ class EngineLoop:
                 self._admit(engine, task)
             case Adjust():
                 engine.adjust(task.max_batch)
+            case Cancel(job_id) if self._job_files is not None and self._job_files.forget(job_id):
+                self._report(Dropped(job_id))
             case Cancel():
                 engine.cancel(task.job_id)
             case Inspect() | Scan() | Deliver():
@@ -105,6 +116,34 @@ class EngineLoop:
                 assert_never(task)
 
     def _admit(self, engine: Engine, task: Admit) -> None:
+        """Admit a job whose models are on this host; those of another one are brought here first."""
+        if self._job_files is None:
+            self._admit_local(engine, task)
+            return
+        try:
+            models = self._job_files.local(task.order.models)
+        except SpoonError as error:
+            self._report(Failed(task.order.job_id, error.code, error.detail))
+            return
+        if models is None:
+            self._job_files.bring(task)
+        else:
+            self._admit_local(engine, Admit(replace(task.order, models=models), task.inputs))
+
+    def _admit_ready(self, ready: FilesReady) -> None:
+        if self._engine is None or self._job_files is None or not self._job_files.takes(ready):
+            return
+        if ready.error is not None:
+            self._report(Failed(ready.task.order.job_id, ready.error.code, ready.error.detail))
+        else:
+            self._admit_local(self._engine, ready.task)
+
+    def _tell_copying(self, order: JobOrder) -> None:
+        """A model of the job is on its way; called from the thread that copies it."""
+        steps = order.spec.steps * len(order.pictures)
+        self._report(Stepped(order.job_id, 0, steps, Stage.PREPARING))
+
+    def _admit_local(self, engine: Engine, task: Admit) -> None:
         order = task.order
         try:
             if self._roots is not None:
@@ -116,6 +155,8 @@ class EngineLoop:
 
     def _load(self, load: EngineLoad) -> None:
         try:
+            if self._models is not None:
+                load = self._with_local_models(load, self._models)
             confined = load if self._roots is None else _confine(load, self._roots)
             if self._roots is not None:
                 models = (confined.checkpoint, *confined.models)
@@ -136,6 +177,25 @@ class EngineLoop:
                 seen=loaded.seen,
             )
         )
+
+    def _with_local_models(self, load: EngineLoad, models: LocalModels) -> EngineLoad:
+        """The same order with models on this host, after copying those that it lacks.
+
+        Raises: SpoonError, if one cannot be copied.
+        """
+
+        def moved(done_bytes: int, total_bytes: int, bytes_per_s: int | None) -> None:
+            copied = EngineProgress(
+                engine_id=load.engine_id,
+                bytes=done_bytes,
+                total_bytes=total_bytes,
+                bytes_per_s=bytes_per_s,
+                is_copying=True,
+            )
+            self._report(copied)
+
+        checkpoint, *others = models.bring_all((load.checkpoint, *load.models), moved)
+        return replace(load, checkpoint=checkpoint, models=tuple(others))
 
     def _wake(self) -> None:
         """Called from any thread."""

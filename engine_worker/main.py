@@ -31,6 +31,8 @@ from typing import Final, NoReturn
 from engine_worker import ticket
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.fetch.fetch_loop import FetchLoop
+from engine_worker.model_files.courier import Courier
+from engine_worker.model_files.terms import FileTerms, terms_of
 from engine_worker.port import Emit, Engine, Fetching, Scanning, Sending, Wake
 from engine_worker.preload import EngineImports
 from engine_worker.session.actions import Exit, ExitCode
@@ -43,7 +45,15 @@ from kernel.process.signals import SignalPipe
 from kernel.process.startup import die_with_parent, hide_memory, make_files_private
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration, NotInstalled
-from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, PRELOAD_OPTION, Join
+from kernel.protocol.join import (
+    CACHE_BYTES_OPTION,
+    CACHE_FOLDER_OPTION,
+    JOIN_FD_OPTION,
+    JOIN_FILE_OPTION,
+    MAP_OPTION,
+    PRELOAD_OPTION,
+    Join,
+)
 from kernel.protocol.version import VERSION
 from kernel.protocol.worker import CallbackEnded, Hello
 
@@ -65,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     imports = EngineImports() if options.preload else None
     try:
         join = _join_of(options)
+        terms = terms_of(options.cache_folder, options.cache_bytes, options.map)
     except BadConfiguration as error:
         _log.error(line("bad_ticket", text=error.detail))
         return ExitCode.BAD_TICKET
@@ -77,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     if join.manager_pid is not None and not die_with_parent(join.manager_pid, signal.SIGKILL):
         _log.error(line("manager_gone"))
         return ExitCode.MANAGER_GONE
-    return _work(join, imports).exit_code
+    return _work(join, terms, imports).exit_code
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -89,6 +100,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         PRELOAD_OPTION, action="store_true", help="import an engine's packages while waiting for the ticket"
+    )
+    parser.add_argument(
+        CACHE_FOLDER_OPTION, type=Path, metavar="PATH", help="folder for models that this host lacks"
+    )
+    parser.add_argument(CACHE_BYTES_OPTION, type=int, metavar="N", help="the most that it may hold")
+    parser.add_argument(
+        MAP_OPTION, action="append", default=[], metavar="THERE=HERE", help="a shared folder: there, and here"
     )
     return parser.parse_args(arguments)
 
@@ -103,25 +121,18 @@ def _join_of(options: argparse.Namespace) -> Join | None:
     return ticket.from_file(path)
 
 
-def _work(join: Join, imports: EngineImports | None) -> Exit:
+def _work(join: Join, terms: FileTerms, imports: EngineImports | None) -> Exit:
     """Build everything, start the socket's thread, and be the main thread."""
     inbox: Inbox = SimpleQueue()
     session = Session(_hello(join))
-    thread = SocketThread(join, session, inbox, Surroundings(_signals(join)))
-    roots = tuple(Path(root) for root in join.file_roots)
+    courier = Courier(lambda request: thread.report(request))
+    thread = SocketThread(join, session, inbox, Surroundings(_signals(join)), courier.take)
     loop: EngineLoop | FetchLoop
     if join.role is WorkerRole.FETCH:
-        loop = FetchLoop(
-            inbox,
-            lambda: _build_fetcher(join),
-            lambda: _build_scanner(join, roots),
-            lambda: _build_sender(join, thread.report),
-            thread.report,
-        )
+        loop = _fetch_loop(join, inbox, thread)
     else:
         keep_freed_memory()
-        build, engine_roots = (_build_fake, None) if join.is_fake else (_real_builder(join, imports), roots)
-        loop = EngineLoop(inbox, build, thread.report, engine_roots)
+        loop = _engine_loop(join, inbox, thread, imports, (terms, courier))
     _log.info(line("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION))
     thread.start()
     if join.role is WorkerRole.FETCH:
@@ -132,6 +143,34 @@ def _work(join: Join, imports: EngineImports | None) -> Exit:
         _log.error(line("main_thread_broke", error=traceback.format_exc()))
         thread.report(LoopBroke())
         return _last_of(inbox)
+
+
+def _fetch_loop(join: Join, inbox: Inbox, thread: SocketThread) -> FetchLoop:
+    roots = tuple(Path(root) for root in join.file_roots)
+    return FetchLoop(
+        inbox,
+        lambda: _build_fetcher(join),
+        lambda: _build_scanner(join, roots),
+        lambda: _build_sender(join, thread.report),
+        thread.report,
+    )
+
+
+def _engine_loop(
+    join: Join,
+    inbox: Inbox,
+    thread: SocketThread,
+    imports: EngineImports | None,
+    files: tuple[FileTerms, Courier],
+) -> EngineLoop:
+    """The loop of an engine. A worker of the Manager's own host reads what the Manager reads."""
+    terms, courier = files
+    ticket_roots = tuple(Path(root) for root in join.file_roots)
+    roots = terms.folders(ticket_roots)
+    models = terms.models(ticket_roots, courier) if join.manager_pid is None else None
+    if join.is_fake:
+        return EngineLoop(inbox, _build_fake, thread.report, models=models)
+    return EngineLoop(inbox, _real_builder(join, roots, imports), thread.report, roots, models=models)
 
 
 def _signals(join: Join) -> SignalPipe:
@@ -180,8 +219,7 @@ def _build_fake(emit: Emit, wake: Wake) -> Engine:
     return FakeEngine(emit)
 
 
-def _real_builder(join: Join, imports: EngineImports | None) -> BuildEngine:
-    roots = tuple(Path(root) for root in join.file_roots)
+def _real_builder(join: Join, roots: Sequence[Path], imports: EngineImports | None) -> BuildEngine:
     detectors_folder = None if join.detectors_folder is None else Path(join.detectors_folder)
 
     def build_real(emit: Emit, wake: Wake) -> Engine:

@@ -16,6 +16,8 @@ from kernel.protocol.worker import (
     EngineProgress,
     EngineReady,
     FileScanned,
+    GetModelFiles,
+    GetModelPart,
     Goodbye,
     ImageReady,
     ImageStored,
@@ -26,7 +28,10 @@ from kernel.protocol.worker import (
     LoadEngine,
     MapStored,
     ModelFailed,
+    ModelFiles,
     ModelInspected,
+    ModelPart,
+    ModelPartRefused,
     ModelProgress,
     Ping,
     Pong,
@@ -44,7 +49,18 @@ from kernel.protocol.worker import (
 )
 
 Message = WorkerOrder | WorkerReport
-Frequent = Ping | Pong | Progress | Preview | ModelProgress | EngineProgress | ScanProgress | FileScanned
+Frequent = (
+    Ping
+    | Pong
+    | Progress
+    | Preview
+    | ModelProgress
+    | EngineProgress
+    | ScanProgress
+    | FileScanned
+    | GetModelPart
+    | ModelPart
+)
 
 _log: Final = logging.getLogger(__name__)
 _WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -124,6 +140,10 @@ def _details_of_the_rest(message: Message) -> dict[str, LogValue]:
             return {"delivery_id": message.delivery_id, "attempt": message.attempt}
         case CallbackEnded():
             return {"delivery_id": message.delivery_id, "answered": message.answered}
+        case GetModelFiles() | ModelFiles():
+            return {"model_id": message.model_id, "sha256": message.sha256}
+        case ModelPartRefused():
+            return {"model_id": message.model_id, "code": message.code, "text": message.text}
         case Welcome():
             return {"epoch": message.epoch}
         case Refuse():

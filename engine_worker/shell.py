@@ -21,8 +21,10 @@ from typing import Final, Protocol
 import zmq
 
 from engine_worker.dealer import WorkerDealer
+from engine_worker.model_files.courier import PartReply
+from engine_worker.model_files.job_files import FilesReady
 from engine_worker.port import ImageEncoded, Mapped, Outcome
-from engine_worker.session.actions import Exit, ExitCode, Send, Task
+from engine_worker.session.actions import Exit, ExitCode, Send, TakePart, Task
 from engine_worker.session.events import (
     DeadlinePassed,
     Event,
@@ -33,6 +35,7 @@ from engine_worker.session.events import (
     MapMade,
     Opened,
     OrderArrived,
+    PartRequest,
     StopAsked,
 )
 from engine_worker.session.machine import Session
@@ -45,8 +48,10 @@ from kernel.protocol.errors import BadConfiguration, BadMessage
 from kernel.protocol.join import Join
 from kernel.protocol.worker import EngineFailed, EngineReady
 
-Spoken = EngineReady | EngineFailed | Outcome | FetchEvent | LoopBroke
-"""Reports of the main thread and of an engine's postprocessing threads."""
+Spoken = EngineReady | EngineFailed | Outcome | FetchEvent | PartRequest | LoopBroke
+"""Reports of the main thread, of an engine's postprocessing threads and of the one that copies models."""
+TakeReply = Callable[[PartReply, bytes], None]
+"""Takes what the Manager sent of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Woken:
     """The engine asks for a step. The session neither sends nor receives this."""
 
 
-Inbox = SimpleQueue[Task | Woken | Exit]
+Inbox = SimpleQueue[Task | Woken | FilesReady | Exit]
 """Tasks for the main thread; Exit comes last."""
 
 CLOSE_S: Final = 1.0
@@ -84,11 +89,20 @@ class Surroundings:
 class SocketThread:
     """Runs one session over one socket. Only `start` and `report` may be called from other threads."""
 
-    def __init__(self, join: Join, session: Session, inbox: Inbox, around: Surroundings) -> None:
+    def __init__(
+        self,
+        join: Join,
+        session: Session,
+        inbox: Inbox,
+        around: Surroundings,
+        take_reply: TakeReply | None = None,
+    ) -> None:
+        """`take_reply` is for a worker that copies models."""
         self._join = join
         self._session = session
         self._inbox = inbox
         self._around = around
+        self._take_reply = take_reply
         self._spoken: PollableQueue[Spoken] = PollableQueue()
         self._decoder = codec.order_decoder()
         self._poller = zmq.Poller()
@@ -185,6 +199,9 @@ class SocketThread:
                     dealer.send(codec.encode(action.report, epoch=self._session.epoch, blobs=blobs))
                 case Exit():
                     return action
+                case TakePart(reply, blob):
+                    if self._take_reply is not None:
+                        self._take_reply(reply, blob)
                 case _:
                     self._inbox.put(action)
         return None

@@ -242,7 +242,9 @@ def open_files(
     sweep(folders[Folder.IMAGES], image_files.kept.keys() | image_files.lost.keys(), disk)
     sweep(folders[Folder.BLOBS], state_reader.kept_blobs(), disk)
     prepare_models(settings.models.folder, models, time.time(), disk)
-    return FileThread(folders, disk, are_images_shared=is_shared), inventory
+    return FileThread(
+        folders, disk, are_images_shared=is_shared, model_roots=settings.models.roots
+    ), inventory
 
 
 def _open_bus(

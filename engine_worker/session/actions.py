@@ -7,7 +7,14 @@ from engine_worker.port import Inputs
 from kernel.protocol.ids import JobId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder
-from kernel.protocol.worker import ScanFolders, SendCallback, WorkerReport
+from kernel.protocol.worker import (
+    ModelFiles,
+    ModelPart,
+    ModelPartRefused,
+    ScanFolders,
+    SendCallback,
+    WorkerReport,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,14 @@ class Deliver:
     order: SendCallback
 
 
+@dataclass(frozen=True, slots=True)
+class TakePart:
+    """Hand what the Manager sent of a model to the thread that copies it."""
+
+    reply: ModelFiles | ModelPart | ModelPartRefused
+    blob: bytes = field(default=b"", repr=False)
+
+
 class ExitCode(IntEnum):
     """The worker's exit status."""
 
@@ -95,4 +110,4 @@ class Exit:
 
 Task = Load | Adjust | Admit | Cancel | Inspect | Scan | Deliver
 """Tasks of the main thread."""
-Action = Send | Task | Exit
+Action = Send | Task | TakePart | Exit

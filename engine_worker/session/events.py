@@ -10,6 +10,8 @@ from kernel.protocol.worker import (
     EngineProgress,
     EngineReady,
     FileScanned,
+    GetModelFiles,
+    GetModelPart,
     ModelFailed,
     ModelInspected,
     ModelProgress,
@@ -98,5 +100,7 @@ EngineEvent = (
 """The events of an engine's loop. Reports that need no decision are sent as they are."""
 ScanEvent = ScanBegun | ScanProgress | FileScanned | ScanEnded | ScanStopped
 FetchEvent = ModelProgress | ModelInspected | ModelFailed | CallbackEnded | ScanEvent
+PartRequest = GetModelFiles | GetModelPart
+"""What the copying of a model asks the Manager for."""
 LifeEvent = Opened | KeyRefused | StopAsked | LoopBroke | DeadlinePassed
-Event = LifeEvent | OrderArrived | EngineEvent | FetchEvent
+Event = LifeEvent | OrderArrived | EngineEvent | FetchEvent | PartRequest

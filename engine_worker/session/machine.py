@@ -12,7 +12,7 @@ or the Manager is gone. `states.py` has the phases, `jobs.py` the rules of lease
 from typing import Final, assert_never
 
 from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
-from engine_worker.session.actions import Action, Adjust, Deliver, Exit, Inspect, Load, Scan, Send
+from engine_worker.session.actions import Action, Adjust, Deliver, Exit, Inspect, Load, Scan, Send, TakePart
 from engine_worker.session.events import (
     DeadlinePassed,
     EngineEvent,
@@ -44,6 +44,8 @@ from kernel.protocol.worker import (
     EngineFailed,
     EngineProgress,
     EngineReady,
+    GetModelFiles,
+    GetModelPart,
     Goodbye,
     Hello,
     ImageReady,
@@ -53,7 +55,10 @@ from kernel.protocol.worker import (
     LoadEngine,
     MapStored,
     ModelFailed,
+    ModelFiles,
     ModelInspected,
+    ModelPart,
+    ModelPartRefused,
     ModelProgress,
     Ping,
     Pong,
@@ -78,6 +83,9 @@ WorkOrder = (
     | CancelJob
     | ImageStored
     | MapStored
+    | ModelFiles
+    | ModelPart
+    | ModelPartRefused
 )
 
 _DEFAULT_PATIENCE: Final = Patience()
@@ -150,6 +158,8 @@ class Session:
                 return self._move(Cause.BROKE)
             case DeadlinePassed():
                 return self._on_deadline(now)
+            case GetModelFiles() | GetModelPart():
+                return [Send(event)] if self._phase in WELCOME_PHASES else []
             case _:
                 return self._on_work(event, now)
 
@@ -225,6 +235,8 @@ class Session:
                 return self._deliver(order)
             case RunJob():
                 return self._run(Given(order, blobs))
+            case ModelFiles() | ModelPart() | ModelPartRefused():
+                return [TakePart(order, *blobs[:1])]
             case _:
                 assert_never(order)
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from kernel.core.events import Peer
+from kernel.core.events import Peer, WantedPart
 from kernel.core.memory_model.memory_demand import Reservation
 from kernel.protocol import client, worker
 from kernel.protocol.enums import GoneReason, WorkerRole
@@ -311,10 +311,11 @@ class PushPreview(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True):
-    """Send an order to a worker."""
+    """Send an order to a worker, with the blob of the current event if it has one."""
 
     worker_id: WorkerId
     message: worker.WorkerOrder
+    has_blob: bool = False
 
 
 class GiveJob(Struct, frozen=True):
@@ -425,6 +426,13 @@ class MoveModel(Struct, frozen=True):
     file_name: str
 
 
+class ReadModelPart(Struct, frozen=True):
+    """Read a part of a model's file, or list its files, then report ModelPartRead or another outcome."""
+
+    part: WantedPart
+    source: ModelSource
+
+
 class CompareMemory(Struct, frozen=True):
     """Log the predicted and the actual memory of an engine that has become ready."""
 
@@ -474,6 +482,7 @@ Effect = (
     | StoreAgain
     | ForgetOutput
     | MoveModel
+    | ReadModelPart
     | StoreInputs
     | CompareMemory
     | SweepDisk

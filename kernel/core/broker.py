@@ -23,9 +23,12 @@ from kernel.core.events import (
     InputsNotStored,
     InputsStored,
     InputsUnreadable,
+    ModelFilesListed,
     ModelFilesSeen,
     ModelMoved,
     ModelNotMoved,
+    ModelPartNotRead,
+    ModelPartRead,
     Now,
     OutputNotStored,
     OutputStored,
@@ -40,7 +43,7 @@ from kernel.core.events import (
 )
 from kernel.core.handlers import deadlines, manager_lifecycle, reports, worker_exit
 from kernel.core.images import housekeeping, storing
-from kernel.core.models import fetching, missing_files
+from kernel.core.models import fetching, missing_files, pushing
 from kernel.core.ports import IdSource, Limits
 from kernel.core.state.world import World
 from kernel.protocol import client
@@ -112,16 +115,16 @@ class Broker:
             case WorkerExited(worker_id, status, last_words):
                 if (worker := world.workers.get(worker_id)) is not None:
                     worker_exit.worker_gone(world, worker, status, last_words)
-            case WatchAsked():
+            case WatchAsked() | PeerLost():
                 _watch(world, event)
             case StatusAsked():
                 world.act(actions.Reply(event.peer, event.correlation, status_report.status(world, event)))
-            case PeerLost(peer):
-                world.watchers.pop(peer, None)
             case DiskSwept():
                 housekeeping.sweep_done(world, event)
             case ModelFilesSeen(absent):
                 missing_files.seen(world, absent)
+            case ModelPartRead() | ModelFilesListed() | ModelPartNotRead():
+                pushing.read(world, event)
             case StopAsked():
                 manager_lifecycle.stop_asked(world)
             case ApiExited():
@@ -159,9 +162,11 @@ def _hear_of_files(
             fetching.not_moved(world, model_id, reason)
 
 
-def _watch(world: World, event: WatchAsked) -> None:
-    if event.is_on:
+def _watch(world: World, event: WatchAsked | PeerLost) -> None:
+    if isinstance(event, WatchAsked) and event.is_on:
         world.watchers[event.peer] = None
     else:
         world.watchers.pop(event.peer, None)
+    if isinstance(event, PeerLost):
+        return
     world.act(actions.Reply(event.peer, event.correlation, client.Watching(seq=world.last_change)))

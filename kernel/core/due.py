@@ -129,6 +129,10 @@ class Housekeeping(Struct, frozen=True):
     """Measure disk space and look for expired files."""
 
 
+class Parts(Struct, frozen=True):
+    """The next part of a model may be sent to a worker."""
+
+
 class Grace(Struct, frozen=True):
     """Running jobs must have finished during a shutdown."""
 
@@ -160,6 +164,7 @@ Due = (
     | Store
     | Claim
     | Housekeeping
+    | Parts
     | Grace
     | ApiProcess
 )

@@ -221,6 +221,38 @@ class ModelNotMoved(Struct, frozen=True):
     reason: str | None = None
 
 
+class WantedPart(Struct, frozen=True):
+    """A part of a model's file that a worker asked for, or without a file the list of its files."""
+
+    worker_id: WorkerId
+    model_id: ModelId
+    sha256: str
+    file: str | None = None
+    offset: int = 0
+    size_bytes: int = 0
+
+
+class ModelPartRead(Struct, frozen=True):
+    """The part of a model that a worker asked for is the event's blob."""
+
+    part: WantedPart
+
+
+class ModelFilesListed(Struct, frozen=True):
+    """The files of a model, for the worker that asked for them."""
+
+    part: WantedPart
+    files: tuple[worker.FileOfModel, ...]
+    is_folder: bool
+
+
+class ModelPartNotRead(Struct, frozen=True):
+    """A model's files cannot be sent as they were registered."""
+
+    part: WantedPart
+    reason: str
+
+
 class ModelFilesSeen(Struct, frozen=True):
     """The shell checked the files of models before something depends on them."""
 
@@ -272,6 +304,9 @@ Event = (
     | ModelMoved
     | ModelNotMoved
     | ModelFilesSeen
+    | ModelPartRead
+    | ModelFilesListed
+    | ModelPartNotRead
     | InputsStored
     | InputsNotStored
     | InputsUnreadable

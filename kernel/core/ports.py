@@ -57,6 +57,8 @@ class Limits:
     """The largest input file of a job."""
     min_free_bytes: int = 1 << 30
     max_downloads: int = 2
+    push_rate_bytes: int | None = 64_000_000
+    """Bytes of models that workers of other hosts get in a second, all together; None: they get none."""
     model_folders: tuple[str, ...] = ()
     """Folders of the owner that are looked through for models."""
     scan_every_s: float | None = None

@@ -14,6 +14,9 @@ from kernel.protocol.type_info import analyzed
 JOIN_FD_OPTION: Final = "--join-fd"
 JOIN_FILE_OPTION: Final = "--join-file"
 PRELOAD_OPTION: Final = "--preload"
+CACHE_FOLDER_OPTION: Final = "--cache-folder"
+CACHE_BYTES_OPTION: Final = "--cache-bytes"
+MAP_OPTION: Final = "--map"
 MAX_JOIN_BYTES: Final = 64 << 10
 # By default an OpenMP thread spins while it waits for work, and so takes the CPU from the thread that it
 # waits for: beside a busy process, two of them are 5 to 15 times slower. Source: the OpenMP specification,

@@ -36,6 +36,8 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     known_bytes: int | None = None
     """The size of a model that was inspected before: if it has not changed, only its headers are read."""
+    size_bytes: int | None = None
+    """Of all its files, as they were registered; None: not known."""
     beside: str | None = None
     """What its inspection found in a file beside it, which must still be so; None: not known."""
     control_type: ControlType | None = None

@@ -116,6 +116,41 @@ class MapStored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     control_type: ControlType
 
 
+class FileOfModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a model: its name in the model's folder, or, of a model that is one file, a name of ours."""
+
+    name: str
+    size_bytes: Count
+
+
+class ModelFiles(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The files of this model, as it is registered."""
+
+    model_id: ModelId
+    sha256: str
+    files: tuple[FileOfModel, ...]
+    is_folder: bool = False
+    """False: the first file is the model, and the others lie beside it."""
+
+
+class ModelPart(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A part of a file of this model: the blob."""
+
+    model_id: ModelId
+    sha256: str
+    file: str
+    offset: Count
+
+
+class ModelPartRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Nothing of this model is sent, for this reason."""
+
+    model_id: ModelId
+    sha256: str
+    code: str
+    text: str
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Finish the jobs you hold, report Goodbye, and leave."""
 
@@ -140,6 +175,9 @@ WorkerOrder = (
     | CancelJob
     | ImageStored
     | MapStored
+    | ModelFiles
+    | ModelPart
+    | ModelPartRefused
     | Drain
     | Leave
     | Pong
@@ -196,6 +234,8 @@ class EngineProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     bytes: Count
     total_bytes: Count
     bytes_per_s: Count | None = None
+    is_copying: bool = False
+    """Its files are being copied to the worker's host; loading follows."""
 
 
 class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -367,6 +407,25 @@ class JobDropped(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     lease: Lease
 
 
+class GetModelFiles(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Send ModelFiles about a model that an order names, and that this host lacks."""
+
+    model_id: ModelId
+    sha256: str
+    """As the order said: the model that is meant."""
+
+
+class GetModelPart(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Send this part of a file of a model, as ModelPart; at most 8 parts may be unanswered."""
+
+    model_id: ModelId
+    sha256: str
+    file: str
+    offset: Count
+    size_bytes: Count
+    """At most 262,144; the part that comes is shorter only at the end of the file."""
+
+
 class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The worker leaves: it holds no job and no image."""
 
@@ -395,6 +454,8 @@ WorkerReport = (
     | JobDone
     | JobFailed
     | JobDropped
+    | GetModelFiles
+    | GetModelPart
     | Goodbye
 )
 EngineReport = (
@@ -411,6 +472,8 @@ EngineReport = (
     | JobDone
     | JobFailed
     | JobDropped
+    | GetModelFiles
+    | GetModelPart
     | Goodbye
 )
 """The messages that the role `engine` may send."""

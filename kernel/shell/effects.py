@@ -59,6 +59,8 @@ class Effects:
     _outputs: dict[ImageId | BlobId, Output] = field(default_factory=dict)
     _inputs: dict[str, Inputs] = field(default_factory=dict)
     _previews: dict[client.JobPreview, Frame] = field(default_factory=dict)
+    _parts: dict[actions.Order, Frame] = field(default_factory=dict)
+    """Parts of models that are being sent."""
     _unsent: dict[Lease, worker.RunJob] = field(default_factory=dict)
     """Orders for jobs whose input images are being read."""
 
@@ -75,6 +77,8 @@ class Effects:
                     self._inputs[key] = Inputs(key, tuple(zip(files, blobs, strict=True)))
                 case actions.PushPreview(_, message):
                     self._previews[message] = blobs[0]
+                case actions.Order(has_blob=True):
+                    self._parts[effect] = blobs[0]
                 case _:
                     pass
 
@@ -83,10 +87,8 @@ class Effects:
         match effect:
             case actions.Reply() | actions.Push() | actions.PushPreview():
                 self._tell_clients(effect)
-            case actions.Order(worker_id, message):
-                if isinstance(message, worker.CancelJob):
-                    self._unsent.pop(message.lease, None)
-                self.registry.send(worker_id, message)
+            case actions.Order():
+                self._send_order(effect)
             case actions.GiveJob():
                 self._give_job(effect)
             case actions.GiveDelivery():
@@ -97,6 +99,7 @@ class Effects:
                 | actions.ForgetOutput()
                 | actions.StoreInputs()
                 | actions.MoveModel()
+                | actions.ReadModelPart()
             ):
                 self._tend_files(effect)
             case actions.SweepDisk():
@@ -118,6 +121,12 @@ class Effects:
             case _:
                 assert_never(effect)
 
+    def _send_order(self, order: actions.Order) -> None:
+        if isinstance(order.message, worker.CancelJob):
+            self._unsent.pop(order.message.lease, None)
+        blobs = (self._parts.pop(order),) if order.has_blob else ()
+        self.registry.send(order.worker_id, order.message, blobs)
+
     def _tell_clients(self, effect: actions.Reply | actions.Push | actions.PushPreview) -> None:
         match effect:
             case actions.Reply(peer, correlation, message):
@@ -136,7 +145,8 @@ class Effects:
         | actions.StoreAgain
         | actions.ForgetOutput
         | actions.StoreInputs
-        | actions.MoveModel,
+        | actions.MoveModel
+        | actions.ReadModelPart,
     ) -> None:
         match effect:
             case actions.StoreOutput(output_id) | actions.StoreAgain(output_id):
@@ -147,6 +157,8 @@ class Effects:
                 self.files.store(self._inputs.pop(key))
             case actions.MoveModel(model_id, file_name):
                 self.files.move_model(Move(model_id, file_name))
+            case actions.ReadModelPart():
+                self.files.read_part(effect)
             case _:
                 assert_never(effect)
 

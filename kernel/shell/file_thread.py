@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import assert_never
 
-from kernel.core.actions import Folder, InputToStore
+from kernel.core.actions import Folder, InputToStore, ReadModelPart
 from kernel.core.events import (
     InputsNotStored,
     InputsStored,
@@ -25,6 +25,7 @@ from kernel.protocol.ids import BlobId, ImageId, JobId, Lease, WorkerId
 from kernel.shell.files import GROUP_FILE, PRIVATE_FILE, has_sha256, write_all_durably, write_durably
 from kernel.shell.fs_ops import FileSystem
 from kernel.shell.model_files import Move, move_model, remove
+from kernel.shell.model_parts import PartOutcome, PartReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ Outcome = (
     | ModelMoved
     | ModelNotMoved
     | Removed
+    | PartOutcome
 )
 
 
@@ -99,15 +101,22 @@ class FileThread:
     """Does tasks one after the other, in order; `outcomes` fills up, and `fileno` becomes readable."""
 
     def __init__(
-        self, folders: Mapping[Folder, Path], disk: FileSystem, *, are_images_shared: bool = False
+        self,
+        folders: Mapping[Folder, Path],
+        disk: FileSystem,
+        *,
+        are_images_shared: bool = False,
+        model_roots: Sequence[Path] = (),
     ) -> None:
-        """The folders must exist. Shared images are readable by their group; all other files are private."""
+        """The folders must exist. Shared images are readable by their group; all other files are private.
+        `model_roots` may contain local models."""
         self._folders, self._disk = folders, disk
         self._image_mode = GROUP_FILE if are_images_shared else PRIVATE_FILE
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._outcomes: PollableQueue[Outcome | BaseException] = PollableQueue()
         self._thread = Thread(target=self._run, name="files", daemon=True)
         self._thread.start()
+        self._parts = PartReader(folders.get(Folder.MODELS), model_roots, self._outcomes.put)
 
     def fileno(self) -> int:
         return self._outcomes.fileno()
@@ -120,6 +129,10 @@ class FileThread:
 
     def move_model(self, move: Move) -> None:
         self._tasks.put(move)
+
+    def read_part(self, task: ReadModelPart) -> None:
+        """Read a part of a model, beside the other tasks: an image never waits for it."""
+        self._parts.read(task)
 
     def remove(self, file_names: Sequence[str]) -> None:
         self._tasks.put(tuple(file_names))
@@ -140,6 +153,7 @@ class FileThread:
         """Finish the pending tasks, then end the thread."""
         self._tasks.put(None)
         self._thread.join()
+        self._parts.close()
         self._outcomes.close()
 
     def _run(self) -> None:

@@ -15,6 +15,7 @@ from kernel.core.events import (
     ApiExited,
     Event,
     InputsUnreadable,
+    ModelPartRead,
     ReportUnreadable,
     StopAsked,
     WorkerExited,
@@ -29,6 +30,7 @@ from kernel.shell import api_process
 from kernel.shell.bus import Gate, Router
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
 from kernel.shell.file_thread import FileThread, InputsRead, Removed
+from kernel.shell.model_parts import PartRead
 from kernel.shell.ports import Exited, Launcher, LaunchRuns, LaunchWaits
 from kernel.shell.worker_registry import WorkerRegistry
 
@@ -60,6 +62,8 @@ class Sources:
     """Files that the file thread has removed, for the trash."""
     readings: list[InputsRead | InputsUnreadable] = field(default_factory=list)
     """Input images that the file thread has read for workers, or could not read."""
+    _parts: list[Arrival] = field(default_factory=list)
+    """Parts of models that were read for workers."""
     _is_calm: bool = False
     _poller: zmq.Poller = field(default_factory=zmq.Poller)
 
@@ -84,6 +88,9 @@ class Sources:
             arrivals += map(Arrival, self._take_files())
         if self.front.socket in ready or self.back.socket in ready:
             self._drain(arrivals)
+        if self._parts:
+            arrivals += self._parts  # behind the orders that follow from the rest
+            self._parts = []
         self._is_calm = 0 < len(arrivals) <= CALM_MESSAGES
         return arrivals
 
@@ -131,6 +138,8 @@ class Sources:
                 self.removals.append(outcome)
             elif isinstance(outcome, InputsRead | InputsUnreadable):
                 self.readings.append(outcome)
+            elif isinstance(outcome, PartRead):
+                self._parts.append(Arrival(ModelPartRead(outcome.part), (outcome.data,)))
             else:
                 events.append(outcome)
         return events

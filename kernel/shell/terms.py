@@ -29,6 +29,7 @@ def limits_of(settings: Settings, *, with_api: bool) -> Limits:
         max_input_bytes=settings.server.max_body_bytes,
         min_free_bytes=settings.images.min_free_bytes,
         max_downloads=settings.models.max_downloads,
+        push_rate_bytes=settings.models.push_rate_bytes,
         model_folders=tuple(map(str, settings.models.folders)),
         scan_every_s=settings.models.scan_every_s if settings.models.scan else None,
         callback_base_url=settings.callbacks.base_url,

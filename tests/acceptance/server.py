@@ -28,6 +28,7 @@ min_free = 0
 folder = "blobs"
 [bus]
 folder = "bus"
+{bus}
 [server]
 port = {port}
 {server}
@@ -70,6 +71,7 @@ class Server:
         models: str = "",
         callbacks: str = "",
         server: str = "",
+        bus: str = "",
     ) -> None:
         """Write the configuration, with these lines added to its sections."""
         text = CONFIG.format(
@@ -80,6 +82,7 @@ class Server:
             models=models,
             callbacks=callbacks,
             server=server,
+            bus=bus,
         )
         self.config_file.write_text(text)
 

@@ -118,7 +118,7 @@ def with_work():
 
 def role_of(name):
     """The worker that reports this."""
-    roles = {"Scan": "scan", "Callback": "send", "Model": "fetch"}
+    roles = {"GetModel": "engine", "Scan": "scan", "Callback": "send", "Model": "fetch"}
     return next((role for part, role in roles.items() if part in name), "engine")
 
 

@@ -10,8 +10,16 @@ from typing import Final, NoReturn
 import click
 
 from api.cli.context import Invocation
+from api.cli.options import disk_size
+from conf.installation import worker_cache
 from conf.load import settings_of
-from kernel.protocol.join import JOIN_FILE_OPTION, worker_environ
+from kernel.protocol.join import (
+    CACHE_BYTES_OPTION,
+    CACHE_FOLDER_OPTION,
+    JOIN_FILE_OPTION,
+    MAP_OPTION,
+    worker_environ,
+)
 
 _ROOT: Final = Path(__file__).parents[3]
 
@@ -80,18 +88,50 @@ def api_(invocation: Invocation, config_file: Path | None) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Ticket file from `spoon engines invite`.",
 )
-def worker(ticket: Path) -> None:
+@click.option(
+    CACHE_FOLDER_OPTION,
+    "cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for models that this host lacks: they are copied from the server. All workers of a host can "
+    "share one. [default: automatic-spoon/worker-models in your cache folder]",
+)
+@click.option(
+    "--cache-size",
+    "cache_bytes",
+    type=disk_size,
+    metavar="SIZE",
+    default="64GB",
+    show_default=True,
+    help="The most that the folder may hold; models that were not used for longest make room. 0 copies none.",
+)
+@click.option(
+    MAP_OPTION,
+    "mappings",
+    multiple=True,
+    metavar="THERE=HERE",
+    help="A shared folder: its path on the server's host, and on this one. Can be repeated.",
+)
+def worker(ticket: Path, cache: Path | None, cache_bytes: int, mappings: tuple[str, ...]) -> None:
     """Run an engine worker by hand, on this or another host.
 
     The Manager starts local workers itself. Use this command for workers that it cannot start, e.g. on
     another host. Each ticket admits one worker.
 
+    A model's file that is not on this host is copied from the server's, once for all workers with the same
+    cache folder. Shared folders save that: say with --map where they are here.
+
     \b
-    Example:
+    Examples:
       spoon worker --join-file portraits.ticket
+      spoon worker --join-file portraits.ticket --map /srv/models=/mnt/models
+      spoon worker --join-file portraits.ticket --cache-folder /scratch/models --cache-size 200GB
     """
+    options = [f"{MAP_OPTION}={mapping}" for mapping in mappings]
+    folder = cache or worker_cache()
+    if folder is not None and cache_bytes:
+        options += [CACHE_FOLDER_OPTION, str(folder.absolute()), CACHE_BYTES_OPTION, str(cache_bytes)]
     environ = worker_environ(os.environ)
-    _exec("engine_worker.main", JOIN_FILE_OPTION, str(ticket.absolute()), environ=environ)
+    _exec("engine_worker.main", *options, JOIN_FILE_OPTION, str(ticket.absolute()), environ=environ)
 
 
 def _verbosity(verbose: bool) -> tuple[str, ...]:

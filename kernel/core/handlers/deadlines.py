@@ -8,7 +8,7 @@ from kernel.core.callbacks import sending
 from kernel.core.handlers import manager_lifecycle, worker_exit
 from kernel.core.images import downloads, housekeeping
 from kernel.core.lifecycle import engines, jobs, workers
-from kernel.core.models import fetching, scanning
+from kernel.core.models import fetching, pushing, scanning
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Worker, World
 from kernel.protocol.ids import EngineId
@@ -47,10 +47,8 @@ def _serve(world: World, item: due.Due) -> None:
             | due.GiveUp(engine_id)
         ):
             _serve_engine(world, engine_id, item)
-        case due.Fetch():
-            fetching.tend(world)
-        case due.Scan():
-            scanning.want(world)
+        case due.Fetch() | due.Scan() | due.Parts():
+            _serve_models(world, item)
         case due.Callbacks() | due.Resume() | due.Deliver():
             _serve_callbacks(world, item)
         case due.Store(output_id):
@@ -63,6 +61,18 @@ def _serve(world: World, item: due.Due) -> None:
             manager_lifecycle.leave_now(world)
         case due.ApiProcess():
             manager_lifecycle.api_deadline(world)
+        case _:
+            assert_never(item)
+
+
+def _serve_models(world: World, item: due.Fetch | due.Scan | due.Parts) -> None:
+    match item:
+        case due.Fetch():
+            fetching.tend(world)
+        case due.Scan():
+            scanning.want(world)
+        case due.Parts():
+            pushing.tend(world)
         case _:
             assert_never(item)
 

@@ -8,7 +8,7 @@ from kernel.core.callbacks import sending
 from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
 from kernel.core.images import storing
 from kernel.core.lifecycle import engines, jobs, workers
-from kernel.core.models import fetching, scanning
+from kernel.core.models import fetching, pushing, scanning
 from kernel.core.state import blobs
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Slot, Worker, World
@@ -75,6 +75,8 @@ def _take(world: World, worker: Worker, event: Reported) -> None:
             scanning.reported(world, worker, report)
         case wire.CallbackEnded() as report if worker.is_sending:
             sending.reported(world, worker, report)
+        case (wire.GetModelFiles() | wire.GetModelPart()) as report if worker.role is WorkerRole.ENGINE:
+            pushing.asked(world, worker, report)
         case wire.EngineProgress() as report:
             _loading(world, worker, report)
         case (wire.EngineReady() | wire.EngineFailed()) as report:
@@ -107,8 +109,11 @@ def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.
 
 
 def _loading(world: World, worker: Worker, report: wire.EngineProgress) -> None:
-    """Tell watchers how far the loading of an engine is."""
+    """Tell watchers how far the loading of an engine is. Copying a model may take long: it has time while it
+    makes progress, also where another worker of that host does it."""
     is_its_own = worker.state is WorkerState.LOADING and report.engine_id == worker.engine_id
+    if is_its_own and report.is_copying:
+        world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
     if is_its_own and world.watchers:
         progress = client.EngineProgress(
             engine_id=report.engine_id,

@@ -248,6 +248,7 @@ def forget(world: World, worker: Worker) -> None:
     world.touch()
     move(worker, WorkerState.GONE)
     del world.workers[worker.worker_id]
+    world.parts.forget(worker.worker_id)
     _clear_deadlines(world, worker)
     world.act(actions.ForgetWorker(worker.worker_id))
 

@@ -240,6 +240,7 @@ def source(world: World, model_id: ModelId) -> ModelSource:
         model_base=row.model_base,
         variant=row.variant,
         sha256=row.sha256 or row.declared_sha256,
+        size_bytes=row.size_bytes,
         beside=row.beside,
         control_type=row.control_type,
         trigger_words=row.trigger_words or row.found_words,

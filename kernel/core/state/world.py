@@ -18,6 +18,7 @@ from kernel.core.events import DeviceFact, Now, Peer
 from kernel.core.memory_model.memory_demand import Reservation
 from kernel.core.ports import IdSource, Limits
 from kernel.core.state.delivery_queue import DeliveryQueue
+from kernel.core.state.part_queue import PartQueue
 from kernel.core.state.queue import JobQueue
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.timers import Timers
@@ -320,6 +321,8 @@ class World:
     """Outputs whose last write failed: no job is given out while there are any."""
     paused_since_ms: int | None = None
     """When a person paused the queues of all engines."""
+    parts: PartQueue = field(default_factory=PartQueue)
+    """Parts of models that workers of other hosts wait for."""
     is_disk_low: bool = False
     is_models_disk_low: bool = False
     forget_at_s: float = 0.0
@@ -380,7 +383,8 @@ class World:
         coming = (len(self.submissions), len(self.pending_outputs), len(self.models_to_inspect))
         others = (len(self.watchers), len(self.claims), len(self.admission_queue), len(self.models_to_digest))
         reviews, deliveries = len(self.models_to_review), self.last_delivery_seq
-        return (*touches, *numbers, *issued, *things, *coming, *others, reviews, deliveries)
+        parts = self.parts.changes
+        return (*touches, *numbers, *issued, *things, *coming, *others, reviews, deliveries, parts)
 
     def new_lease(self) -> Lease:
         """A lease higher than any before, also of earlier epochs."""

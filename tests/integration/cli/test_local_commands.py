@@ -138,7 +138,24 @@ def test_the_doctor_says_when_the_group_cannot_reach_the_pictures_that_it_may_re
         (["manager"], ["kernel.main"]),
         (["manager", "--verbose"], ["kernel.main", "--verbose"]),
         (["api"], ["api.main"]),
-        (["worker", "--join-file", "t.ticket"], ["engine_worker.main", "--join-file"]),
+        (["worker", "--cache-size", "0", "--join-file", "t.ticket"], ["engine_worker.main", "--join-file"]),
+        (
+            [
+                "worker",
+                "--map",
+                "/a=/b",
+                "--cache-folder",
+                "/c",
+                "--cache-size",
+                "5GB",
+                "--join-file",
+                "t.ticket",
+            ],
+            [
+                *("engine_worker.main", "--map=/a=/b", "--cache-folder", "/c"),
+                *("--cache-bytes", "5000000000", "--join-file"),
+            ],
+        ),
     ],
 )
 def test_a_command_becomes_its_process(

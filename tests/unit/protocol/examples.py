@@ -215,6 +215,7 @@ _SOURCE = ModelSource(
     variant=Variant.FP16,
     sha256=SHA256,
     known_bytes=6_500_000_000,
+    size_bytes=6_500_000_000,
     beside=".yaml v_prediction",
     control_type=ControlType.DEPTH,
     trigger_words=("dreamy",),
@@ -508,6 +509,14 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
     worker.CancelJob(job_id=JOB, lease=LEASE),
     worker.ImageStored(job_id=JOB, lease=LEASE, index=1),
     worker.MapStored(job_id=JOB, lease=LEASE, control_type=ControlType.CANNY),
+    worker.ModelFiles(
+        model_id=MODEL,
+        sha256=SHA256,
+        files=(worker.FileOfModel(name="model.safetensors", size_bytes=6_500_000_000),),
+        is_folder=True,
+    ),
+    worker.ModelPart(model_id=MODEL, sha256=SHA256, file="model.safetensors", offset=262_144),
+    worker.ModelPartRefused(model_id=MODEL, sha256=SHA256, code="not_permitted", text="no order names it"),
     worker.Drain(),
     worker.Leave(),
     worker.Pong(),
@@ -517,7 +526,7 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
         role=WorkerRole.ENGINE, worker_id=WORKER, token="token", version="1.0", pid=43, host="studio"
     ),
     worker.Ping(),
-    worker.EngineProgress(engine_id=ENGINE, bytes=5, total_bytes=9, bytes_per_s=2),
+    worker.EngineProgress(engine_id=ENGINE, bytes=5, total_bytes=9, bytes_per_s=2, is_copying=True),
     worker.EngineReady(
         engine_id=ENGINE,
         device="cuda:0",
@@ -571,6 +580,10 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
     worker.JobDone(job_id=JOB, lease=LEASE, warnings=("the prompt was cut",), maps=(ControlType.DEPTH,)),
     worker.JobFailed(job_id=JOB, lease=LEASE, code="job_rejected", text="no such adapter"),
     worker.JobDropped(job_id=JOB, lease=LEASE),
+    worker.GetModelFiles(model_id=MODEL, sha256=SHA256),
+    worker.GetModelPart(
+        model_id=MODEL, sha256=SHA256, file="unet/model.safetensors", offset=262_144, size_bytes=262_144
+    ),
     worker.Goodbye(reason="drained"),
 )
 _MESSAGES: tuple[client.ClientMessage, ...] = (

@@ -56,7 +56,7 @@ def test_client_reads_replies_and_nothing_else():
 
 def test_worker_reads_orders_and_nothing_else():
     assert {name for name in readable(codec.order_decoder()) if not name.startswith("WorkerOrder.")} == set()
-    assert len(readable(codec.order_decoder())) == 14
+    assert len(readable(codec.order_decoder())) == 17
 
 
 def test_engine_worker_may_not_speak_of_models_and_fetch_worker_not_of_jobs():
