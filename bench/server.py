@@ -81,15 +81,20 @@ def _fill_nothing(database_file: Path) -> None:
 
 @contextmanager
 def server(
-    before: Sequence[str] = (), filling: Callable[[Path], None] = _fill_nothing, models: str = ""
+    before: Sequence[str] = (),
+    filling: Callable[[Path], None] = _fill_nothing,
+    models: str = "",
+    bus: str = "",
 ) -> Iterator[Running]:
     """A fresh server with one ready model; its configuration is CONFIG. `before` goes before its command.
 
-    `filling` puts more into the database, whose file it gets. `models` are lines for that section.
+    `filling` puts more into the database, whose file it gets. `models` and `bus` are lines for
+    these sections.
     """
     with TemporaryDirectory(prefix="spoon-") as name:
         folder = Path(name)
-        (folder / "spoon.toml").write_text(CONFIG.replace("[models]\n", f"[models]\n{models}\n"))
+        config = CONFIG.replace("[models]\n", f"[models]\n{models}\n").replace("[bus]\n", f"[bus]\n{bus}\n")
+        (folder / "spoon.toml").write_text(config)
         add_model(folder)
         filling(settings_in(folder).database_file)
         command = [*before, sys.executable, "-m", "kernel.main", "--with-api", "--fake-engines"]

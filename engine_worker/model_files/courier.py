@@ -51,13 +51,16 @@ class Courier:
         self._replies.put((reply, blob))
 
     def files_of(self, source: ModelSource) -> ModelFiles:
-        """The files that the model has. Raises: DownloadFailed."""
+        """The files that the model has. Raises: DownloadFailed.
+
+        Replies come in the order of the requests, so after this one none to an earlier attempt comes.
+        """
         sha256 = source.sha256 or ""
         give_up_at = self._clock() + GIVE_UP_S
         while self._clock() < give_up_at:
             self._ask(GetModelFiles(model_id=source.model_id, sha256=sha256))
             until = self._clock() + ASK_AGAIN_S
-            while (came := self._next(source, until)) is not None:
+            while (came := self._next(source, None, until)) is not None:
                 if isinstance(came[0], ModelFiles):
                     return came[0]
         raise DownloadFailed(_SILENT)
@@ -80,16 +83,16 @@ class Courier:
                     size_bytes=ask.size_bytes,
                 )
                 self._ask(request)
-            came = self._next(source, transfer.next_deadline())
+            came = self._next(source, file.name, transfer.next_deadline())
             if came is not None and isinstance(came[0], ModelPart) and came[0].file == file.name:
                 for data in transfer.arrived(came[0].offset, came[1], self._clock()):
                     sink.append(data)
                 moved(transfer.done_bytes)
 
-    def _next(self, source: ModelSource, until: float) -> tuple[PartReply, bytes] | None:
+    def _next(self, source: ModelSource, file: str | None, until: float) -> tuple[PartReply, bytes] | None:
         """The next reply about this model; None, if there is none by then.
 
-        Raises: DownloadFailed, if the Manager refuses.
+        Raises: DownloadFailed, if the Manager refuses this file, or the list of them.
         """
         while True:
             try:
@@ -98,6 +101,8 @@ class Courier:
                 return None
             if (reply.model_id, reply.sha256) != (source.model_id, source.sha256):
                 continue  # an answer to an earlier question
+            if isinstance(reply, ModelPartRefused) and reply.file != file:
+                continue  # of an attempt that was given up
             if isinstance(reply, ModelPartRefused):
                 raise DownloadFailed(f"the Manager does not send {source.name}: {reply.text}")
             return reply, blob

@@ -147,6 +147,8 @@ class ModelPartRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     model_id: ModelId
     sha256: str
+    file: str | None = None
+    """That a part was asked of; None: the list of files was asked for."""
     code: str
     text: str
 

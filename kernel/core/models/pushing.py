@@ -30,17 +30,21 @@ _OFF: Final = (
 
 def asked(world: World, worker: Worker, report: wire.GetModelFiles | wire.GetModelPart) -> None:
     """A worker asked for files: send them when it is their turn, or say why not."""
+    part = _wanted(worker, report)
     try:
         _check(world, worker, report)
     except SpoonError as error:
-        _refuse(world, worker, report.model_id, report.sha256, error)
+        _refuse(world, worker, part, error)
         return
-    part = WantedPart(worker.worker_id, report.model_id, report.sha256)
-    if isinstance(report, wire.GetModelPart):
-        place = (report.file, report.offset, report.size_bytes)
-        part = WantedPart(worker.worker_id, report.model_id, report.sha256, *place)
     world.parts.ask(part)
     tend(world)
+
+
+def _wanted(worker: Worker, report: wire.GetModelFiles | wire.GetModelPart) -> WantedPart:
+    if isinstance(report, wire.GetModelFiles):
+        return WantedPart(worker.worker_id, report.model_id, report.sha256)
+    place = (report.file, report.offset, report.size_bytes)
+    return WantedPart(worker.worker_id, report.model_id, report.sha256, *place)
 
 
 def tend(world: World) -> None:
@@ -50,7 +54,7 @@ def tend(world: World) -> None:
         row, worker = world.models.get(part.model_id), world.workers[part.worker_id]
         if row is None or row.sha256 != part.sha256:
             world.parts.end_reading()
-            _refuse(world, worker, part.model_id, part.sha256, DownloadFailed(_REPLACED))
+            _refuse(world, worker, part, DownloadFailed(_REPLACED))
             continue
         world.act(actions.ReadModelPart(part, model_refs.source(world, part.model_id)))
         _expect_progress(world, worker)
@@ -79,7 +83,7 @@ def read(world: World, event: ModelPartRead | ModelFilesListed | ModelPartNotRea
                 )
                 world.act(actions.Order(worker.worker_id, listed))
             case ModelPartNotRead(reason=reason):
-                _refuse(world, worker, part.model_id, part.sha256, DownloadFailed(reason))
+                _refuse(world, worker, part, DownloadFailed(reason))
     tend(world)
 
 
@@ -126,8 +130,12 @@ def _expect_progress(world: World, worker: Worker) -> None:
         jobs.expect_progress(world, worker)
 
 
-def _refuse(world: World, worker: Worker, model_id: ModelId, sha256: str, error: SpoonError) -> None:
+def _refuse(world: World, worker: Worker, part: WantedPart, error: SpoonError) -> None:
     told = wire.ModelPartRefused(
-        model_id=model_id, sha256=sha256[:MAX_FILE], code=error.code, text=error.detail
+        model_id=part.model_id,
+        sha256=part.sha256[:MAX_FILE],
+        file=None if part.file is None else part.file[:MAX_FILE],
+        code=error.code,
+        text=error.detail,
     )
     world.act(actions.Order(worker.worker_id, told))

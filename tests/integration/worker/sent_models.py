@@ -7,7 +7,14 @@ from engine_worker.model_files.courier import Courier, PartRequest
 from kernel.protocol.enums import ModelType
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import ModelSource
-from kernel.protocol.worker import FileOfModel, GetModelFiles, ModelFiles, ModelPart, ModelPartRefused
+from kernel.protocol.worker import (
+    FileOfModel,
+    GetModelFiles,
+    GetModelPart,
+    ModelFiles,
+    ModelPart,
+    ModelPartRefused,
+)
 
 MODEL = ModelId("m-1")
 
@@ -29,7 +36,9 @@ class Sender:
     def _answer(self, request: PartRequest) -> None:
         known = {"model_id": request.model_id, "sha256": request.sha256}
         if self.refusal is not None:
-            self.courier.take(ModelPartRefused(code="not_permitted", text=self.refusal, **known), b"")
+            file = request.file if isinstance(request, GetModelPart) else None
+            refused = ModelPartRefused(file=file, code="not_permitted", text=self.refusal, **known)
+            self.courier.take(refused, b"")
         elif isinstance(request, GetModelFiles):
             self.lists += 1
             files = tuple(FileOfModel(name=name, size_bytes=len(data)) for name, data in self.files.items())

@@ -180,6 +180,21 @@ def test_a_refusal_names_the_model_and_the_reason(cache: Cache) -> None:
         brought(cache, sender)
 
 
+def test_refusals_of_a_given_up_attempt_do_not_end_the_next_one(cache: Cache) -> None:
+    """A job was cancelled while its model came, so several parts were refused; then another one names it."""
+    sender = Sender({"model.safetensors": FILE})
+
+    def refuse_the_rest() -> None:
+        if len(sender.offsets) == 3:
+            sender.refusal = "no order of this worker names the model"
+
+    sender.before_part = refuse_the_rest
+    with pytest.raises(DownloadFailed, match="no order"):
+        brought(cache, sender)
+    sender.refusal, sender.before_part = None, lambda: None
+    assert brought(cache, sender).read_bytes() == FILE
+
+
 @pytest.mark.parametrize(
     "names",
     [
