@@ -19,12 +19,11 @@ import msgspec
 import zmq
 
 from bench.report import Goal, Spread, percentile, print_report
-from bench.stage import Caller, create_engine, manager, process, secure
+from bench.stage import Caller, create_engine, manager, process, secure, token_of
 from kernel.protocol import client
-from kernel.protocol.endpoints import MAX_UNANSWERED
-from kernel.protocol.enums import JobState, WorkerRole
+from kernel.protocol.endpoints import MAX_UNANSWERED, back_endpoint
+from kernel.protocol.enums import JobState
 from kernel.protocol.ids import EngineId
-from kernel.protocol.join import Join, write_join
 from kernel.protocol.specs import JobRequest
 from kernel.protocol.status import Status
 
@@ -82,9 +81,11 @@ def ours(figures: Figures) -> None:
     """Our bus and our broker, without the database."""
     with manager("--no-database") as caller, TemporaryDirectory() as folder:
         note(figures, "api_broker_api", [watch_trip(caller) for _ in range(TRIPS)])
-        engine_id = create_engine(caller)
-        join_file = invite(caller, engine_id, Path(folder))
-        with process([sys.executable, "-m", "bench.failing_worker", str(join_file)]):
+        engine_id = create_engine(caller, "bench")
+        token_of(caller, "bench", token := Path(folder) / "token")
+        caller.ask(client.StartEngine(engine_id=engine_id))
+        endpoint = back_endpoint(caller.bus_folder)
+        with process([sys.executable, "-m", "bench.failing_worker", str(token), endpoint]):
             while getattr(caller.receive().body, "state", None) != "ready":
                 pass
             trips = [job_trip(caller, engine_id) for _ in range(TRIPS)]
@@ -97,24 +98,6 @@ def watch_trip(caller: Caller) -> float:
     if caller.receive().head.correlation != correlation:
         raise SystemExit("gate failed: an answer to another question")
     return (time.perf_counter_ns() - begin) / 1000
-
-
-def invite(caller: Caller, engine_id: EngineId, folder: Path) -> Path:
-    reply = caller.ask(client.InviteWorker(engine_id=engine_id))
-    if not isinstance(reply, client.WorkerInvited):
-        raise SystemExit(f"gate failed: no ticket: {reply}")
-    ticket = Join(
-        role=WorkerRole.ENGINE,
-        worker_id=reply.worker_id,
-        endpoint=reply.endpoint,
-        server_public_key=reply.server_public_key,
-        public_key=reply.public_key,
-        secret_key=reply.secret_key,
-        token=reply.token,
-    )
-    file = folder / "join"
-    file.write_bytes(write_join(ticket))
-    return file
 
 
 def job_trip(caller: Caller, engine_id: EngineId) -> float:

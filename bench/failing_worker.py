@@ -1,6 +1,6 @@
 """A worker that fails every job at once: it measures the way to a worker and back, and nothing else.
 
-python -m bench.failing_worker JOIN_FILE
+python -m bench.failing_worker TOKEN_FILE ENDPOINT
 """
 
 import sys
@@ -12,25 +12,20 @@ from bench.stage import secure
 from kernel.protocol import codec
 from kernel.protocol import worker as wire
 from kernel.protocol.ids import EngineId
-from kernel.protocol.join import read_join
+from kernel.protocol.version import VERSION
+from kernel.protocol.worker_tokens import server_key_of
 
 
 def main() -> None:
     """Join, get ready, and fail jobs until it is ended."""
-    join = read_join(Path(sys.argv[1]).read_bytes())
+    token = Path(sys.argv[1]).read_text()
     socket = zmq.Context().socket(zmq.DEALER)
-    secure(
-        socket,
-        join.server_public_key.encode(),
-        (join.public_key.encode(), join.secret_key.encode()),
-    )
+    secure(socket, server_key_of(token), zmq.curve_keypair())
     socket.rcvtimeo = 1000
-    socket.connect(join.endpoint)
+    socket.connect(sys.argv[2])
     orders = codec.order_decoder()
-    hello = wire.Hello(
-        role=join.role, worker_id=join.worker_id, token=join.token, version="0", pid=0, host="bench"
-    )
-    socket.send_multipart(codec.encode(hello))
+    enroll = wire.Enroll(token=token, version=VERSION, pid=0, host="bench")
+    socket.send_multipart(codec.encode(enroll))
     while True:
         try:
             frames = socket.recv_multipart()

@@ -1,6 +1,6 @@
 """How long does a model take to workers of other hosts, and what do their jobs notice? `python -m bench.push`
 
-A Manager as it ships, and two workers with caches of their own that joined over tcp with tickets, as on two
+A Manager as it ships, and two workers with caches of their own that joined a pool over tcp, as on two
 hosts. Their engine is ready and takes jobs, one after the other: `started_ms` from the command to the first
 step that the worker reports, `finished_ms` until its image is durable. First while nothing is pushed, then
 while both workers copy a LoRA of 2 GB for a job of their own; that job finishes when its file is there. The
@@ -16,6 +16,7 @@ would wait for those of the workers.
 import argparse
 import hashlib
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,13 +31,12 @@ from msgspec.structs import replace
 
 from bench.report import Goal, Spread, percentile, print_report
 from bench.server import Running, server
-from bench.stage import MODEL, Caller, process
+from bench.stage import MODEL, Caller, process, token_of
 from conf.units import parse_size_bytes
 from kernel.core.actions import SaveModel
 from kernel.protocol import client
-from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, ModelType, Stage, WorkerRole
+from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, ModelType, Stage
 from kernel.protocol.ids import EngineId, JobId, ModelId
-from kernel.protocol.join import Join, write_join
 from kernel.protocol.model_refs import LoraUse
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.shell.store import Store
@@ -110,7 +110,8 @@ def random_file(path: Path, size_bytes: int) -> Subject:
 def one_round(subject: Subject, rate: str, place: Path | None) -> dict[str, float]:
     """A fresh server with two workers: its jobs without a push, then with one."""
     with ExitStack() as stack:
-        terms = {"models": f'push_rate = "{rate}"', "bus": 'endpoint = "tcp://127.0.0.1:0"'}
+        endpoint = f"tcp://127.0.0.1:{free_port()}"
+        terms = {"models": f'push_rate = "{rate}"', "bus": f'endpoint = "{endpoint}"'}
         running = stack.enter_context(server(filling=lambda file: add_lora(file, subject), **terms))
         caller = Caller(running.folder / "bus")
         stack.callback(caller.close)
@@ -118,7 +119,7 @@ def one_round(subject: Subject, rate: str, place: Path | None) -> dict[str, floa
         caches = [stack.enter_context(room) for room in rooms]
         engine_id = create_engine(caller)
         for cache in caches:
-            stack.enter_context(worker(caller, engine_id, running, Path(cache)))
+            stack.enter_context(worker(caller, endpoint, running, Path(cache)))
         await_ready([Path(cache) for cache in caches])
         jobs = Client(caller, engine_id)
         calm = measure(jobs, lambda times: len(times.started_ms) >= CALM_JOBS)
@@ -175,37 +176,37 @@ def add_lora(database: Path, subject: Subject) -> None:
 
 
 def create_engine(caller: Caller) -> EngineId:
-    """An engine that only invited workers run."""
+    """An engine that only workers of the pool run."""
     spec = EngineSpec(
-        name="bench", checkpoint=MODEL, autostart=False, steps=1, width_px=64, height_px=64, max_batch=4
+        name="bench",
+        checkpoint=MODEL,
+        pool="bench",
+        replicas=2,
+        steps=1,
+        width_px=64,
+        height_px=64,
+        max_batch=4,
     )
-    reply = caller.ask(client.CreateEngine(spec=spec, start=False))
+    reply = caller.ask(client.CreateEngine(spec=spec, start=True))
     if not isinstance(reply, client.EngineAccepted):
         raise SystemExit(f"gate failed: no engine: {reply}")
     return reply.engine_id
 
 
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
-def worker(caller: Caller, engine_id: EngineId, running: Running, cache: Path) -> Iterator[None]:
+def worker(caller: Caller, endpoint: str, running: Running, cache: Path) -> Iterator[None]:
     """A worker with a fake engine that has the checkpoint's folder, and none else of the Manager's host."""
-    invited = caller.ask(client.InviteWorker(engine_id=engine_id))
-    if not isinstance(invited, client.WorkerInvited):
-        raise SystemExit(f"gate failed: no ticket: {invited}")
-    join = Join(
-        role=WorkerRole.ENGINE,
-        worker_id=invited.worker_id,
-        endpoint=invited.endpoint,
-        server_public_key=invited.server_public_key,
-        public_key=invited.public_key,
-        secret_key=invited.secret_key,
-        token=invited.token,
-        file_roots=(str(running.folder.resolve()),),
-        is_fake=True,
-    )
-    ticket = cache / "ticket"
-    ticket.touch(0o600)
-    ticket.write_bytes(write_join(join))
-    command = [sys.executable, "-m", "engine_worker.main", "--join-file", str(ticket)]
+    token = cache / "token"
+    token_of(caller, "bench", token)
+    command = [sys.executable, "-m", "engine_worker.supervisor", "--token-file", str(token), "--fake-engines"]
+    command += ["--manager", endpoint, "--file-root", str(running.folder.resolve())]
     with (
         (cache / "log").open("wb") as log,
         process([*command, "--cache-folder", str(cache)], log.fileno()),

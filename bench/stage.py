@@ -23,6 +23,7 @@ from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.specs import INSPECTION_RULES, EngineSpec
 from kernel.protocol.uuid7 import Uuid7
+from kernel.protocol.worker_tokens import CreateWorkerToken, WorkerTokenIssued
 from kernel.shell.store import Store
 
 WAIT_S: Final = 20.0
@@ -33,6 +34,7 @@ class Caller:
     """A client on the front socket, as bare as can be."""
 
     def __init__(self, bus_folder: Path, role: ClientRole = ClientRole.ADMIN) -> None:
+        self.bus_folder = bus_folder
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         secure(
@@ -125,6 +127,15 @@ def _wait_for(file: Path, log: Path) -> None:
         time.sleep(0.02)
 
 
+def token_of(caller: Caller, pool: str, file: Path) -> None:
+    """An enrollment token of a pool, in a private file."""
+    reply = caller.ask(CreateWorkerToken(pool=pool))
+    if not isinstance(reply, WorkerTokenIssued) or reply.text is None:
+        raise SystemExit(f"gate failed: no token: {reply}")
+    file.touch(0o600)
+    file.write_text(reply.text)
+
+
 def add_model(folder: Path) -> None:
     """A ready checkpoint, put straight into the database: an empty file does to measure the bus."""
     database = settings_in(folder).database_file
@@ -153,9 +164,9 @@ def add_model(folder: Path) -> None:
     store.close()
 
 
-def create_engine(caller: Caller) -> EngineId:
-    """An engine that only starts when told to."""
-    spec = EngineSpec(name="bench", checkpoint=MODEL, autostart=False)
+def create_engine(caller: Caller, pool: str | None = None) -> EngineId:
+    """An engine that only starts when told to, or that waits for a worker of a pool."""
+    spec = EngineSpec(name="bench", checkpoint=MODEL, autostart=pool is not None, pool=pool)
     reply = caller.ask(client.CreateEngine(spec=spec, start=False))
     if not isinstance(reply, client.EngineAccepted):
         raise SystemExit(f"gate failed: no engine: {reply}")

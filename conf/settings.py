@@ -137,6 +137,8 @@ class Engines(Struct, frozen=True, kw_only=True):
     """Time slice of a busy engine while another one waits for its memory."""
     longest_pause_s: SomeTime = 300.0
     """Maximum pause between retries of an engine in error, while jobs wait for it."""
+    come_back_s: AnyTime = 10.0
+    """After a start: how long workers of pools may take to come back before others get their jobs."""
     keep_free_bytes: Annotated[int, Meta(ge=0)] = 256 << 20
     """Memory of each device to leave free for other programs."""
     load_timeout_s: SomeTime = 600.0

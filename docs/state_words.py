@@ -89,8 +89,10 @@ DELIVERY: Final[Words] = {
 _PROCESS_GONE: Final = "its process has ended"
 
 WORKER: Final[Words] = {
-    (WorkerState.INVITED, WorkerState.LOADING): "it came, and was told what to load",
-    (WorkerState.INVITED, WorkerState.GONE): "nobody came in time, or the engine was stopped: taken back",
+    (WorkerState.IDLE, WorkerState.LOADING): "an engine of its pool wants it, or it came back with one",
+    (WorkerState.IDLE, WorkerState.DRAINING): "it is asked to leave, or says goodbye",
+    (WorkerState.IDLE, WorkerState.TERMINATING): "it is silent, or the Manager shuts down",
+    (WorkerState.IDLE, WorkerState.GONE): "it was revoked",
     (WorkerState.LAUNCHED, WorkerState.LOADING): "an engine worker said hello, and was told what to load",
     (WorkerState.LAUNCHED, WorkerState.READY): "a fetch worker said hello",
     (WorkerState.LAUNCHED, WorkerState.TERMINATING): "it never said hello, or is not wanted any more",
@@ -124,11 +126,14 @@ CAUSES: Final[Mapping[Cause, str]] = {
     Cause.OPENED: "its socket is there",
     Cause.WELCOMED: "the Manager knows it",
     Cause.REFUSED: "the Manager knows neither its key nor its token",
+    Cause.PUT_OFF: "the Manager does not admit it now",
     Cause.UNANSWERED: "no answer to its Hello for too long",
+    Cause.LOST: "the Manager fell silent, or does not know it any more; a worker of a pool",
     Cause.DRAIN_ORDERED: "told to finish and leave",
     Cause.LEAVE_ORDERED: "told to leave at once",
     Cause.STOP_ASKED: "a signal",
     Cause.EMPTIED: "it holds nothing any more",
+    Cause.DRAINED: "it holds nothing any more, and was told to leave for good",
     Cause.SILENCE: "the Manager fell silent",
     Cause.BROKE: "a defect in the engine's loop",
 }

@@ -1,6 +1,6 @@
 """A whole worker that knows nothing but docs/protocol.md: it paints each picture in one plain colour.
 
-    python docs/tiny_worker.py portraits.ticket
+    python docs/tiny_worker.py gpu-lab.token tcp://192.168.1.2:7871
 
 It imports nothing of automatic-spoon, so it shows what a worker in another language has to do. It takes one
 job at a time and is done with it at once; a real one would paint in another thread than the one that talks.
@@ -20,19 +20,9 @@ import msgspec
 import zmq
 
 HEAD = struct.Struct("!3sBBB16sQ")
+VERSION = "0.2.0"
+"""Of automatic-spoon: the Manager's minor version may be one apart."""
 HELLO_S, GIVE_UP_S, RESEND_S = 1.0, 30.0, 15.0
-
-
-class Ticket(msgspec.Struct):
-    """What of the ticket this worker uses. Fields that are not here are ignored, like all unknown ones."""
-
-    role: str
-    worker_id: str
-    endpoint: str
-    server_public_key: str
-    public_key: str
-    secret_key: str
-    token: str
 
 
 class Picture(msgspec.Struct):
@@ -72,8 +62,8 @@ class Order(msgspec.Struct):
 
 
 class TinyWorker:
-    def __init__(self, ticket: Ticket) -> None:
-        self.ticket = ticket
+    def __init__(self, token: str, manager: str) -> None:
+        self.token = token
         self.epoch = 0
         self.heartbeat_s, self.silence_s = HELLO_S, GIVE_UP_S
         self.heard_at = self.said_at = time.monotonic()
@@ -83,14 +73,14 @@ class TinyWorker:
         self.is_leaving = False
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
-        self.socket.curve_serverkey = ticket.server_public_key.encode()
-        self.socket.curve_publickey = ticket.public_key.encode()
-        self.socket.curve_secretkey = ticket.secret_key.encode()
-        self.socket.connect(ticket.endpoint)
+        _, _, server_key, _ = token.split("_")
+        self.socket.curve_serverkey = bytes.fromhex(server_key)
+        self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_keypair()
+        self.socket.connect(manager)
 
     def run(self) -> int:
         """Work until told to leave. Returns: the exit code."""
-        self.hello()
+        self.enroll()
         while not (self.is_leaving and not self.unstored):
             if self.socket.poll(200) and not self.obey(self.receive()):
                 return 3
@@ -100,7 +90,7 @@ class TinyWorker:
             if self.unstored and now > self.resend_at:
                 self.resend()
             if now - self.said_at >= self.heartbeat_s:
-                self.say("Ping", {}) if self.epoch else self.hello()
+                self.say("Ping", {}) if self.epoch else self.enroll()
         self.say("Goodbye", {"reason": "told to leave"})
         self.socket.close(linger=2000)
         self.context.term()
@@ -114,11 +104,9 @@ class TinyWorker:
         self.said_at = time.monotonic()
         return frames
 
-    def hello(self) -> None:
-        ticket = self.ticket
-        who = {"role": ticket.role, "worker_id": ticket.worker_id, "token": ticket.token}
-        where = {"version": "tiny", "pid": os.getpid(), "host": socket.gethostname()}
-        self.say("Hello", who | where)
+    def enroll(self) -> None:
+        where = {"version": VERSION, "pid": os.getpid(), "host": socket.gethostname()}
+        self.say("Enroll", {"token": self.token} | where)
 
     def receive(self) -> Order:
         head, body, *_ = self.socket.recv_multipart()
@@ -197,5 +185,4 @@ def png(width_px: int, height_px: int, seed: int) -> bytes:
 
 
 if __name__ == "__main__":
-    found = TinyWorker(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Ticket))
-    sys.exit(found.run())
+    sys.exit(TinyWorker(Path(sys.argv[1]).read_text(encoding="ascii").strip(), sys.argv[2]).run())

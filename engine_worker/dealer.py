@@ -16,6 +16,9 @@ HIGH_WATER_MARK: Final = 256
 MAX_RECEIVED_AT_ONCE: Final = 256
 """A limit, so that a peer that sends a lot cannot delay the deadlines."""
 TCP_HEARTBEAT_MS: Final = (2_000, 6_000)
+RECONNECT_MS: Final = (100, 0)
+PATIENT_RECONNECT_MS: Final = (200, 5_000)
+"""For a worker of a pool, which may wait for hours: doubled each time, and spread at random by libzmq."""
 
 
 class WorkerDealer:
@@ -73,6 +76,7 @@ def _options(join: Join) -> DealerOptions:
     is_remote = join.endpoint.startswith("tcp://")
     return DealerOptions(
         high_water_mark=HIGH_WATER_MARK,
+        reconnect_ms=PATIENT_RECONNECT_MS if join.enrolls else RECONNECT_MS,
         heartbeat_ms=TCP_HEARTBEAT_MS if is_remote else None,
         watched=zmq.EVENT_HANDSHAKE_FAILED_AUTH,
     )

@@ -1,24 +1,27 @@
-"""The worker executable: `python -m engine_worker.main --join-fd N` or `--join-file PATH`.
+"""The worker executable: `python -m engine_worker.main --join-fd N`.
 
-The Manager starts it with a pipe for the ticket; with `--preload` it imports an engine's packages until the
-ticket comes. A person starts it with a file that `spoon engines invite` wrote. It joins, does the work of its
-role, and leaves.
+The Manager, or the supervisor of a pool's worker, starts it with a pipe for the ticket; with `--preload` it
+imports an engine's packages until the ticket comes. It joins, does the work of its role, and leaves.
 
     SIGTERM        finish the running jobs, then leave; a second one leaves at once
-    SIGINT         the same for a worker started by hand; ignored in one that the Manager started
+    SIGINT         ignored: the process that started it decides
 
     exit status    0   left properly: drained, told to leave, stopped by a signal, or never given a ticket
-                   2   the command line or the ticket cannot be used
+                   2   the command line or the ticket cannot be used, or a package is missing
                    3   refused by the Manager
                    4   the Manager never answered, fell silent, or died before the worker had started
+                   5   drained, and not to be started again on this host
                    70  a defect; the last lines of stderr describe it
+                   75  not admitted now: try again later
 
-A local worker whose Manager dies is killed by the system (SIGKILL).
+A worker is killed by the system (SIGKILL) when the process that started it dies. One of a pool outlives the
+Manager: it enrolls again.
 """
 
 import argparse
 import logging
 import os
+import random
 import signal
 import socket
 import sys
@@ -30,6 +33,7 @@ from typing import Final, NoReturn
 
 from engine_worker import ticket
 from engine_worker.engine_loop import BuildEngine, EngineLoop
+from engine_worker.enrollment import enroll, missing
 from engine_worker.fetch.fetch_loop import FetchLoop
 from engine_worker.model_files.courier import Courier
 from engine_worker.model_files.terms import FileTerms, terms_of
@@ -37,6 +41,7 @@ from engine_worker.port import Emit, Engine, Fetching, Scanning, Sending, Wake
 from engine_worker.preload import EngineImports
 from engine_worker.session.actions import Exit, ExitCode
 from engine_worker.session.events import LoopBroke
+from engine_worker.session.heartbeat import Patience
 from engine_worker.session.machine import Session
 from engine_worker.shell import Inbox, SocketThread, Surroundings
 from kernel.process.log import line, start
@@ -49,7 +54,6 @@ from kernel.protocol.join import (
     CACHE_BYTES_OPTION,
     CACHE_FOLDER_OPTION,
     JOIN_FD_OPTION,
-    JOIN_FILE_OPTION,
     MAP_OPTION,
     PRELOAD_OPTION,
     Join,
@@ -73,8 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.preload:
         keep_freed_memory()  # before another thread runs: threads share the heaps that exist then
     imports = EngineImports() if options.preload else None
+    descriptor: int = options.join_fd
     try:
-        join = _join_of(options)
+        join = ticket.from_descriptor(descriptor)
         terms = terms_of(options.cache_folder, options.cache_bytes, options.map)
     except BadConfiguration as error:
         _log.error(line("bad_ticket", text=error.detail))
@@ -88,15 +93,17 @@ def main(arguments: list[str] | None = None) -> int:
     if join.manager_pid is not None and not die_with_parent(join.manager_pid, signal.SIGKILL):
         _log.error(line("manager_gone"))
         return ExitCode.MANAGER_GONE
-    return _work(join, terms, imports).exit_code
+    try:
+        return _work(join, terms, imports).exit_code
+    except NotInstalled as error:
+        _log.error(line("not_installed", text=error.detail))
+        return ExitCode.BAD_TICKET
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="engine_worker", description="A worker of automatic-spoon.")
-    ways = parser.add_mutually_exclusive_group(required=True)
-    ways.add_argument(JOIN_FD_OPTION, type=int, metavar="N", help="inherited pipe that carries the ticket")
-    ways.add_argument(
-        JOIN_FILE_OPTION, type=Path, metavar="PATH", help="file that contains the ticket, mode 0600"
+    parser.add_argument(
+        JOIN_FD_OPTION, type=int, metavar="N", required=True, help="inherited pipe that carries the ticket"
     )
     parser.add_argument(
         PRELOAD_OPTION, action="store_true", help="import an engine's packages while waiting for the ticket"
@@ -111,20 +118,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _join_of(options: argparse.Namespace) -> Join | None:
-    """The ticket; None, if the pipe was closed without one: no worker is wanted, or the Manager has died."""
-    descriptor: int | None = options.join_fd
-    path: Path | None = options.join_file
-    if descriptor is not None:
-        return ticket.from_descriptor(descriptor)
-    assert path is not None, "argparse demands one of the two"
-    return ticket.from_file(path)
-
-
 def _work(join: Join, terms: FileTerms, imports: EngineImports | None) -> Exit:
-    """Build everything, start the socket's thread, and be the main thread."""
+    """Build everything, start the socket's thread, and be the main thread.
+
+    Raises: NotInstalled, if a worker of a pool lacks what it needs to know its devices.
+    """
     inbox: Inbox = SimpleQueue()
-    session = Session(_hello(join))
+    session = Session(enroll(join, imports) if join.enrolls else _hello(join), _patience())
     courier = Courier(lambda request: thread.report(request))
     thread = SocketThread(join, session, inbox, Surroundings(_signals(join)), courier.take)
     loop: EngineLoop | FetchLoop
@@ -167,7 +167,7 @@ def _engine_loop(
     terms, courier = files
     ticket_roots = tuple(Path(root) for root in join.file_roots)
     roots = terms.folders(ticket_roots)
-    models = terms.models(ticket_roots, courier) if join.manager_pid is None else None
+    models = terms.models(ticket_roots, courier) if join.enrolls else None
     if join.is_fake:
         return EngineLoop(inbox, _build_fake, thread.report, models=models)
     return EngineLoop(inbox, _real_builder(join, roots, imports), thread.report, roots, models=models)
@@ -189,6 +189,10 @@ def _hello(join: Join) -> Hello:
         pid=os.getpid(),
         host=socket.gethostname(),
     )
+
+
+def _patience() -> Patience:
+    return Patience(spread=random.random())
 
 
 # An engine's module is imported in the background, or when it is to be loaded: torch takes seconds, which the
@@ -227,8 +231,7 @@ def _real_builder(join: Join, roots: Sequence[Path], imports: EngineImports | No
             (imports or EngineImports()).wait()
             from engine_worker.engine.diffusers_engine import build
         except ModuleNotFoundError as error:
-            hint = "install automatic-spoon with its worker extra"
-            raise NotInstalled(f"the package {error.name} is missing: {hint}") from error
+            raise missing(error) from error
         return build(emit, wake, detectors_folder, roots)
 
     return build_real

@@ -1,4 +1,4 @@
-"""Reads the ticket a worker joins with: from an inherited pipe, or from a private file."""
+"""Reads what a worker joins with: a ticket from an inherited pipe, or a token from a private file."""
 
 import os
 import stat
@@ -6,8 +6,10 @@ from pathlib import Path
 
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.join import MAX_JOIN_BYTES, Join, read_join
+from kernel.protocol.worker_tokens import server_key_of
 
 _OTHERS = 0o077
+MAX_TOKEN_BYTES = 4096
 
 
 def from_descriptor(descriptor: int) -> Join | None:
@@ -23,25 +25,27 @@ def from_descriptor(descriptor: int) -> Join | None:
         raise BadConfiguration(f"cannot read descriptor {descriptor}: {error.strerror}") from error
 
 
-def from_file(path: Path) -> Join:
-    """Read the file, if no other user could have read or written it.
+def token_in(path: Path) -> str:
+    """The enrollment token in a file, if no other user could have read or written it.
 
-    Raises: BadConfiguration, if it is absent, not private to this user, or not a ticket.
+    Raises: BadConfiguration, if it is absent, not private to this user, or has no token.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             _check_private(path, os.fstat(descriptor))
-            return _parsed(file.read(MAX_JOIN_BYTES + 1))
+            text = file.read(MAX_TOKEN_BYTES).decode("ascii", errors="replace").strip()
     except OSError as error:
         raise BadConfiguration(f"cannot read {path}: {error.strerror}") from error
+    server_key_of(text)
+    return text
 
 
 def _check_private(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise BadConfiguration(f"{path} is not a file")
     if found.st_uid != os.geteuid():
-        raise BadConfiguration(f"{path} belongs to another user: the ticket must be your own")
+        raise BadConfiguration(f"{path} belongs to another user: the token must be your own")
     if stat.S_IMODE(found.st_mode) & _OTHERS:
         raise BadConfiguration(f"{path} is accessible to other users: chmod 600 {path}")
 

@@ -19,6 +19,7 @@ from typing import Final
 import apsw
 import zmq
 from msgspec.structs import replace
+from zmq.utils import z85
 
 from conf.installation import locate
 from conf.load import KEY_VARIABLE, settings_of
@@ -37,7 +38,7 @@ from kernel.protocol.rows import ModelRow
 from kernel.protocol.version import VERSION
 from kernel.shell import access, api_process, clock
 from kernel.shell.api_process import ApiProcess
-from kernel.shell.bus import Gate, Router, back_allowance, front_allowance, private_folder
+from kernel.shell.bus import Gate, Router, Strangers, back_allowance, front_allowance, private_folder
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.devices.host_devices import Devices
 from kernel.shell.disk_usage import DiskUsage
@@ -62,7 +63,6 @@ from kernel.shell.worker_registry import BACK, JoinTerms, WorkerRegistry
 
 FRONT: Final = "front"
 BUS_LOCK: Final = "bus.lock"
-EVERYWHERE: Final = ("*", "0.0.0.0", "[::]")
 EXIT_DATABASE: Final = 65
 EXIT_TAKEN: Final = 69
 EXIT_DISK: Final = 74
@@ -165,8 +165,11 @@ def build(whole: Whole, store: Store, state_reader: StateReader, stack: ExitStac
     snapshot = as_found(_with_past(snapshot, whole.process_resources), found, storage_folders, devices.read())
     master_key = ensure_master_key(private_folder(settings.bus_folder))
     ids = clock.RandomIdSource(master_key)
-    broker = Broker(snapshot, limits_of(settings, with_api=options.with_api), ids, clock.now())
     front, back, gate, terms = _open_bus(settings, options, whole.process_resources.fetch, stack)
+    server_key = z85.decode(terms.server_public_key).hex()
+    limits = limits_of(settings, server_key, with_api=options.with_api)
+    broker = Broker(snapshot, limits, ids, clock.now())
+    gate.let_strangers_in(Strangers(BACK, lambda: bool(broker.world.worker_tokens)))
     launchers = whole.process_resources.launchers
     registry = WorkerRegistry(back, gate, launchers, terms, epoch)
     takers: set[bytes] = set()
@@ -260,14 +263,13 @@ def _open_bus(
     allowed = front_allowance(settings.server.max_body_bytes), back_allowance(settings.server.max_pixels)
     front = Router(context, FRONT, server_secret, [front_endpoint(folder)], allowed[0])
     stack.callback(front.close)
-    others = [] if settings.bus.workers_endpoint is None else [_reachable(settings.bus.workers_endpoint)]
+    others = [] if settings.bus.workers_endpoint is None else [settings.bus.workers_endpoint]
     back = Router(context, BACK, server_secret, [back_endpoint(folder), *others], allowed[1])
     stack.callback(back.close)
     for role, public_key in client_keys.items():
         gate.allow(FRONT, public_key, role.value)
     terms = JoinTerms(
         local_endpoint=back.endpoints[0],
-        remote_endpoint=back.endpoints[-1],
         server_public_key=server_public.decode(),
         file_roots=tuple(map(str, settings.models.roots)),
         is_fake=options.fake_engines,
@@ -276,20 +278,6 @@ def _open_bus(
         detectors_folder=str(settings.detectors_folder),
     )
     return front, back, gate, terms
-
-
-def _reachable(endpoint: str) -> str:
-    """The endpoint that goes into tickets, so it must be one that a worker can connect to.
-
-    Raises: BadConfiguration, if it stands for all addresses of this host.
-    """
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
-    if host in EVERYWHERE:
-        raise BadConfiguration(
-            f"bus.endpoint: workers on other hosts cannot connect to {endpoint}: "
-            "set the address at which they reach this host"
-        )
-    return endpoint
 
 
 if __name__ == "__main__":

@@ -83,6 +83,10 @@ _OPTIONS: Final = (
         help="Device to run on: auto, cpu, cuda (any GPU), or e.g. cuda:0. [default: auto]",
     ),
     click.option(
+        "--pool", metavar="NAME",
+        help="Pool that its workers come from (see `spoon workers`). [default: none, they run on the server]",
+    ),
+    click.option(
         "--dtype", type=WordChoice(Variant), help="Precision to compute in. [default: best for the device]"
     ),
     click.option(
@@ -121,8 +125,8 @@ UNSET: Final[Mapping[str, str]] = {
         name: name.replace("-", "_")
         for name in (
             "name", "vae", "long-prompt-technique", "control-net", "clip-skip", "scheduler", "steps", "cfg",
-            "guidance-rescale", "eta", "width", "height", "device", "dtype", "give-up-after", "replicas",
-            "max-batch", "autostart",
+            "guidance-rescale", "eta", "width", "height", "device", "pool", "dtype",
+            "give-up-after", "replicas", "max-batch", "autostart",
         )
     },
     **_OTHER_FIELDS,

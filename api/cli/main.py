@@ -28,6 +28,7 @@ from api.cli.commands.queue import queue
 from api.cli.commands.server import health, status, stop
 from api.cli.commands.webhooks import webhooks
 from api.cli.commands.wildcards import wildcards
+from api.cli.commands.workers import workers
 from api.cli.context import Invocation
 from api.cli.exit_codes import ExitCode, code_of, exit_of
 from kernel.protocol.errors import FieldProblem, KeyMissing, SpoonError
@@ -81,6 +82,7 @@ for command in (
     manager,
     api_,
     worker,
+    workers,
     models,
     engines,
     draw,

@@ -142,7 +142,7 @@ def _resources(
         image_sources=ImageSources(reader, settings.blobs.folder, now_ms),
         download=download,
         system=System(bus, reader, server),
-        administration=Administration(settings, bus, reader),
+        administration=Administration(settings, bus, reader, now_ms),
         events=Events(reader, hub, streams),
         metrics=Metrics(JobMetrics(reader), ManagerMetrics(bus), ApiMetrics(bus, streams, waits)),
         documents=Documents(),

@@ -110,6 +110,14 @@ OF_ADMINS: Final = (
     "change_key",
     "rotate_key",
     "revoke_key",
+    "create_worker_token",
+    "list_worker_tokens",
+    "get_worker_token",
+    "revoke_worker_token",
+    "list_workers",
+    "get_worker",
+    "change_worker",
+    "revoke_worker",
 )
 OF_A1111: Final = {
     Role.VIEWER: (

@@ -20,6 +20,7 @@ from api.http.contract import model_types as model
 from api.http.contract import preset_types as preset
 from api.http.contract import prompt_types as prompt
 from api.http.contract import webhook_types as hook
+from api.http.contract import worker_types as workers
 from api.http.contract.constraints import WaitQuery
 from api.http.contract.openai_errors import EDITS, GENERATIONS, VARIATIONS
 from api.http.contract.system_types import System
@@ -111,6 +112,7 @@ PAGE_FILE: Final = ("text/javascript", "text/css", "image/svg+xml", "application
 IMAGE_FILE: Final = {200: IMAGE, 304: None}
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_SUCH_MODEL = (*NO_MODEL, e.NameAmbiguous)
+NO_WORKER, NO_TOKEN = (e.WorkerNotFound,), (e.TokenNotFound,)
 NO_WEBHOOK, NO_PRESET = (e.WebhookNotFound,), (e.PresetNotFound,)
 NO_JOB, NO_IMAGE, NO_KEY = (e.JobNotFound,), (e.ImageNotFound,), (e.KeyNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
@@ -133,8 +135,10 @@ def routes(r: Resources) -> tuple[Route, ...]:
     """The table. Every route may also return the errors that `api.http.framework.openapi` adds to all of
     them."""
     one_model, one_engine = "/v1/models/{model_id}", "/v1/engines/{engine_id}"
+    one_worker, one_token = "/v1/workers/{worker_id}", "/v1/workers/tokens/{token_id}"
     one_webhook, one_preset = "/v1/webhooks/{webhook_id}", "/v1/presets/{name}"
     one_job, one_image, one_key = "/v1/jobs/{job_id}", "/v1/images/{image_id}", "/v1/keys/{key_id}"
+    pools = r.administration.workers
     return (
         Route("register_model", "POST", "/v1/models", r.models.create, "Register a model",
               {202: model.Model, 201: model.Model, 200: model.Model}, model.ModelInput,
@@ -333,6 +337,26 @@ def routes(r: Resources) -> tuple[Route, ...]:
               "Download the pose image", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
         Route("download_pose_map", "GET", f"{one_image}/pose_map", r.image_sources.show_pose_map,
               "Download the control map", IMAGE_FILE, None, PoseMapQuery, NO_INPUT, TAGGED),
+
+        Route("list_workers", "GET", "/v1/workers", pools.list,
+              "List the workers that there are, and the last that have ended",
+              {200: workers.WorkerList}, query=workers.WorkerListQuery),
+        Route("create_worker_token", "POST", "/v1/workers/tokens", pools.tokens.create,
+              "Create an enrollment token",
+              {201: workers.NewWorkerToken}, workers.WorkerTokenInput, errors=(e.KeyReused,), heeds=KEYED),
+        Route("list_worker_tokens", "GET", "/v1/workers/tokens", pools.tokens.list,
+              "List enrollment tokens", {200: workers.WorkerTokenPage}, query=workers.TokenListQuery),
+        Route("get_worker_token", "GET", one_token, pools.tokens.show, "Show an enrollment token",
+              {200: workers.WorkerToken}, errors=NO_TOKEN),
+        Route("revoke_worker_token", "DELETE", one_token, pools.tokens.revoke,
+              "Revoke an enrollment token, and cut off its workers",
+              {200: workers.WorkerToken}, errors=NO_TOKEN),
+        Route("get_worker", "GET", one_worker, pools.show, "Show a worker",
+              {200: workers.Worker}, errors=NO_WORKER),
+        Route("change_worker", "PATCH", one_worker, pools.change, "Cordon, uncordon or drain a worker",
+              {200: workers.Worker}, workers.WorkerEdit, errors=(*NO_WORKER, e.IllegalMove)),
+        Route("revoke_worker", "DELETE", one_worker, pools.revoke, "Cut off a worker",
+              {204: None}, errors=(*NO_WORKER, e.IllegalMove)),
 
         Route("create_key", "POST", "/v1/keys", r.keys.create, "Create an API key",
               {201: key.NewKey}, key.KeyInput, errors=(e.NameTaken, e.KeyReused), heeds=KEYED),

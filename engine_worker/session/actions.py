@@ -94,8 +94,12 @@ class ExitCode(IntEnum):
     """The Manager does not know its key or token, or refused it."""
     MANAGER_GONE = 4
     """The Manager never answered, fell silent, or is no longer the parent process."""
+    DRAINED = 5
+    """It finished its jobs and left for good, as ordered: its host is not to start another one."""
     BUG = 70
     """A defect of this software; the last lines of stderr describe it (EX_SOFTWARE of sysexits.h)."""
+    TRY_LATER = 75
+    """The Manager does not admit it now (EX_TEMPFAIL of sysexits.h)."""
 
 
 @dataclass(frozen=True, slots=True)

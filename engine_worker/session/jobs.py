@@ -9,6 +9,7 @@ after the old run has left it. How a job ended is remembered for a while: a repe
 but not carried out again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -65,9 +66,34 @@ class HeldJobs:
     def __init__(self) -> None:
         self._held: dict[JobId, _Held] = {}
         self._ends: dict[JobId, JobDone | JobFailed | JobDropped] = {}
+        self._untold: dict[JobId, Lease] = {}
+        """Ends of which it is not known whether the Manager has heard."""
+        self._asked: frozenset[JobId] = frozenset()
+        """Those of them that were reported before the last Ping."""
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def claims(self) -> dict[JobId, Lease]:
+        """The jobs that run, and those whose end the Manager may not know, with their leases."""
+        running = {
+            job_id: held.lease for job_id, held in self._held.items() if held.state is HeldState.RUNNING
+        }
+        return self._untold | running
+
+    def asked(self) -> None:
+        """A Ping was sent, after the ends that were reported until now."""
+        self._asked = frozenset(self._untold)
+
+    def answered(self) -> None:
+        """It was answered: what was reported before it has arrived, too."""
+        self._untold = {key: lease for key, lease in self._untold.items() if key not in self._asked}
+        self._asked = frozenset()
+
+    def ends_of(self, claims: Mapping[JobId, Lease]) -> list[Action]:
+        """The ends of these jobs once more."""
+        ends = (self._ends.get(job_id) for job_id in claims)
+        return [Send(end) for end in ends if end is not None and claims[end.job_id] == end.lease]
 
     def running_lease(self, job_id: JobId) -> Lease | None:
         """The lease under which this job's outcomes are reported; None, if they are not wanted."""
@@ -95,6 +121,7 @@ class HeldJobs:
     def cancel(self, order: CancelJob) -> list[Action]:
         """Drop the job, unless it was given again since this order."""
         held = self._held.get(order.job_id)
+        self._untold.pop(order.job_id, None)
         if held is None:
             return self._cancel_unheld(order)
         if order.lease < held.lease:
@@ -111,6 +138,8 @@ class HeldJobs:
             return self._start(held.successor)
         report = _report_of_end(outcome, held)
         self._remember(report)
+        if not isinstance(report, JobDropped):
+            self._untold[report.job_id] = report.lease
         return [Send(report)]
 
     def _run_unheld(self, given: Given) -> list[Action]:

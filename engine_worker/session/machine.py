@@ -11,6 +11,8 @@ or the Manager is gone. `states.py` has the phases, `jobs.py` the rules of lease
 
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
 from engine_worker.session.actions import Action, Adjust, Deliver, Exit, Inspect, Load, Scan, Send, TakePart
 from engine_worker.session.events import (
@@ -33,8 +35,10 @@ from engine_worker.session.jobs import Given, HeldJobs
 from engine_worker.session.states import LEAVING_PHASES, MOVES, PARTINGS, WELCOME_PHASES, Cause, Phase
 from engine_worker.session.throttle import Throttle
 from engine_worker.session.unstored_images import UnstoredImages
+from kernel.protocol.enrollment import NotEnrolled
 from kernel.protocol.enums import Stage, WorkerRole
 from kernel.protocol.ids import NO_EPOCH, DeliveryId, Epoch, JobId, Lease, ModelId
+from kernel.protocol.specs import EngineLoad
 from kernel.protocol.worker import (
     AdjustEngine,
     CallbackEnded,
@@ -44,9 +48,11 @@ from kernel.protocol.worker import (
     EngineFailed,
     EngineProgress,
     EngineReady,
+    Enroll,
     GetModelFiles,
     GetModelPart,
     Goodbye,
+    HeldJob,
     Hello,
     ImageReady,
     ImageStored,
@@ -92,10 +98,16 @@ _DEFAULT_PATIENCE: Final = Patience()
 
 
 class Session:
-    """One worker's conversation with one Manager, from Hello to Goodbye."""
+    """One worker's conversation with its Manager, from Hello or Enroll to Goodbye."""
 
-    def __init__(self, hello: Hello, patience: Patience = _DEFAULT_PATIENCE) -> None:
+    def __init__(self, hello: Hello | Enroll, patience: Patience = _DEFAULT_PATIENCE) -> None:
         self._hello = hello
+        self._role = hello.role if isinstance(hello, Hello) else WorkerRole.ENGINE
+        self._enrolls = isinstance(hello, Enroll)
+        self._round = 0
+        self._leaves_for_good = False
+        self._round_trip_ms: float | None = None
+        self._loading: EngineLoad | None = None
         self._patience = patience
         self._phase = Phase.NEW
         self._epoch = NO_EPOCH
@@ -125,7 +137,9 @@ class Session:
             return []
         actions = self._decide(event, now)
         if self._phase in LEAVING_PHASES and self._is_empty():
-            actions += self._move(Cause.EMPTIED)
+            actions += self._move(Cause.DRAINED if self._leaves_for_good else Cause.EMPTIED)
+        if self._phase is Phase.JOINING and self._enrolls:
+            actions = [one for one in actions if not isinstance(one, Send) or isinstance(one.report, Enroll)]
         if any(isinstance(action, Send) for action in actions):
             self._heartbeat.sent(now)
         return actions
@@ -148,8 +162,7 @@ class Session:
             case OrderArrived():
                 return self._on_order(event, now)
             case Opened():
-                self._heartbeat = Heartbeat(self._patience, now)
-                return [*self._move(Cause.OPENED), Send(self._hello)]
+                return [*self._move(Cause.OPENED), self._open(now)]
             case KeyRefused():
                 return self._move(Cause.REFUSED)
             case StopAsked():
@@ -162,6 +175,38 @@ class Session:
                 return [Send(event)] if self._phase in WELCOME_PHASES else []
             case _:
                 return self._on_work(event, now)
+
+    def _open(self, now: float) -> Send:
+        """Say hello for the first time, or after the Manager was lost."""
+        self._heartbeat = Heartbeat(self._patience, now, is_patient=self._enrolls)
+        return Send(self._opening())
+
+    def _opening(self) -> Hello | Enroll:
+        if isinstance(self._hello, Hello):
+            return self._hello
+        claims = self._claims()
+        return replace(
+            self._hello,
+            round=self._round,
+            load=self._loading,
+            ready=self._engine if isinstance(self._engine, EngineReady) else None,
+            jobs=tuple(HeldJob(job_id=job_id, lease=lease) for job_id, lease in claims.items()),
+        )
+
+    def _claims(self) -> dict[JobId, Lease]:
+        return self._images.claims() | self._jobs.claims()
+
+    def _lose(self, now: float) -> list[Action]:
+        """The Manager is gone, or knows this worker no more: enroll again, with all that it holds."""
+        if Cause.LOST not in MOVES[self._phase]:
+            return self._move(Cause.SILENCE)
+        self._round += 1
+        return [*self._move(Cause.LOST), self._open(now)]
+
+    def _resume(self, now: float) -> list[Action]:
+        """Say again what may not have arrived; the Manager has an order for what it does not want."""
+        engine = [Send(self._engine)] if isinstance(self._engine, EngineReady | EngineFailed) else []
+        return [*engine, *self._images.send_all(now), *self._jobs.ends_of(self._claims())]
 
     def _move(self, cause: Cause, detail: str | None = None) -> list[Action]:
         """Move along the table; a cause without a move in this phase changes nothing."""
@@ -183,30 +228,48 @@ class Session:
         order = event.order
         if self._phase is Phase.JOINING:
             return self._on_answer(order, now) if isinstance(order, Welcome | Refuse | Leave) else []
-        if self._phase not in WELCOME_PHASES or event.epoch != self._epoch:
+        if self._phase not in WELCOME_PHASES:
+            return []
+        if self._enrolls and event.epoch > self._epoch:
+            return self._lose(now)
+        if event.epoch != self._epoch:
             return []
         self._heartbeat.heard(now)
         if isinstance(order, LifeOrder):
-            return self._on_life_order(order)
+            return self._on_life_order(order, now)
         return self._on_work_order(order, event.blobs)
 
     def _on_answer(self, answer: Welcome | Refuse | Leave, now: float) -> list[Action]:
         if isinstance(answer, Leave):
             return self._move(Cause.LEAVE_ORDERED)
         if isinstance(answer, Refuse):
-            return self._move(Cause.REFUSED, f"refused: {answer.code}: {answer.text}")
+            return self._on_refusal(answer)
         self._epoch = answer.epoch
         self._heartbeat.welcomed(answer)
         self._heartbeat.heard(now)
-        return self._move(Cause.WELCOMED)
+        return [*self._move(Cause.WELCOMED), *(self._resume(now) if self._round else ())]
 
-    def _on_life_order(self, order: LifeOrder) -> list[Action]:
+    def _on_refusal(self, refuse: Refuse) -> list[Action]:
+        """An answer to what was said before it enrolled is no answer to that."""
+        if self._enrolls and refuse.code == NotEnrolled.code:
+            return []
+        cause = Cause.REFUSED if refuse.retry_after_s is None else Cause.PUT_OFF
+        return self._move(cause, f"refused: {refuse.code}: {refuse.text}")
+
+    def _on_life_order(self, order: LifeOrder, now: float) -> list[Action]:
         match order:
-            case Welcome() | Pong():
+            case Welcome():
                 return []
+            case Pong():
+                self._round_trip_ms = self._heartbeat.answered(now)
+                self._jobs.answered()
+                return []
+            case Refuse(code=NotEnrolled.code) if self._enrolls:
+                return self._lose(now)
             case Refuse():
-                return self._move(Cause.REFUSED, f"refused: {order.code}: {order.text}")
+                return self._on_refusal(order)
             case Drain():
+                self._leaves_for_good = self._leaves_for_good or order.for_good
                 return self._move(Cause.DRAIN_ORDERED)
             case Leave():
                 return self._move(Cause.LEAVE_ORDERED)
@@ -246,13 +309,13 @@ class Session:
             return [Send(self._engine)] if self._engine.engine_id == order.load.engine_id else []
         if self._engine is not None or not self._takes_work(WorkerRole.ENGINE):
             return []
-        self._engine = order
+        self._engine, self._loading = order, order.load
         return [Load(order.load)]
 
     def _takes_work(self, role: WorkerRole) -> bool:
         """True if this worker may take this work. A leaving worker takes none: the Manager gives it to
         another."""
-        return self._hello.role is role and self._phase not in LEAVING_PHASES
+        return self._role is role and self._phase not in LEAVING_PHASES
 
     def _inspect(self, order: InspectModel) -> list[Action]:
         model_id = order.source.model_id
@@ -354,12 +417,18 @@ class Session:
 
     def _on_deadline(self, now: float) -> list[Action]:
         if now >= self._heartbeat.gone_at():
-            return self._move(Cause.UNANSWERED if self._phase is Phase.JOINING else Cause.SILENCE)
+            return self._move(Cause.UNANSWERED) if self._phase is Phase.JOINING else self._silent(now)
         overdue = [*self._pace.due(now), *self._previews.due(now), *self._images.due(now)]
         if now < self._heartbeat.ask_at():
             return [*overdue]
         self._heartbeat.asked(now)
-        return [*overdue, Send(self._hello if self._phase is Phase.JOINING else Ping())]
+        if self._phase is Phase.JOINING:
+            return [*overdue, Send(self._opening())]
+        self._jobs.asked()
+        return [*overdue, Send(Ping(round_trip_ms=self._round_trip_ms))]
+
+    def _silent(self, now: float) -> list[Action]:
+        return self._lose(now) if self._enrolls else self._move(Cause.SILENCE)
 
 
 def _progress(event: Stepped, lease: Lease) -> Send:

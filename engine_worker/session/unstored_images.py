@@ -36,6 +36,17 @@ class UnstoredImages:
         self._kept[ready.lease, place] = _Kept(ready.job_id, send, now + self._resend_s, self._resend_s)
         return send
 
+    def claims(self) -> dict[JobId, Lease]:
+        """The jobs that the images belong to, with the leases under which they were made."""
+        return {kept.job_id: lease for (lease, _), kept in self._kept.items()}
+
+    def send_all(self, now: float) -> list[Send]:
+        """All of them again: what was sent before a connection was lost may not have arrived."""
+        for kept in self._kept.values():
+            kept.wait_s = self._resend_s
+            kept.due_at = now + kept.wait_s
+        return [kept.send for kept in self._kept.values()]
+
     def stored(self, lease: Lease, place: Place) -> None:
         """The Manager has stored it: free it."""
         self._kept.pop((lease, place), None)

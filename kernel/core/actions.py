@@ -39,6 +39,7 @@ from kernel.protocol.rows import (
     ScannedFile,
     ScanRow,
     WebhookRow,
+    WorkerTokenRow,
 )
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.webhooks import Signer
@@ -69,8 +70,6 @@ class DropScannedFile(Struct, frozen=True):
 
 
 class SaveScan(Struct, frozen=True):
-    """Remember how far the scan of models.folders is, or how it ended."""
-
     row: ScanRow
 
 
@@ -171,9 +170,11 @@ class TrashFile(Struct, frozen=True):
 
 
 class SaveKey(Struct, frozen=True):
-    """Save an API key, new or changed."""
-
     row: KeyRow
+
+
+class SaveWorkerToken(Struct, frozen=True):
+    row: WorkerTokenRow
 
 
 class SaveKeyUse(Struct, frozen=True):
@@ -184,8 +185,6 @@ class SaveKeyUse(Struct, frozen=True):
 
 
 class SaveWebhook(Struct, frozen=True):
-    """Save a webhook, new or changed."""
-
     row: WebhookRow
 
 
@@ -214,8 +213,6 @@ class ForgetDeliveries(Struct, frozen=True):
 
 
 class SavePreset(Struct, frozen=True):
-    """Save a preset, new or changed; one that is there keeps the time of its creation."""
-
     row: PresetRow
 
 
@@ -277,6 +274,7 @@ Save = (
     | SavePause
     | SaveKey
     | SaveKeyUse
+    | SaveWorkerToken
     | SavePreset
     | DropPreset
     | CallbackSave
@@ -356,14 +354,19 @@ class LaunchWorker(Struct, frozen=True):
     """None: it fetches models."""
 
 
-class MintTicket(Struct, frozen=True):
-    """Mint a key pair for a worker that a person will start, allow it, and answer with the ticket."""
+class AdmitWorker(Struct, frozen=True):
+    """Know a worker of a pool by its CURVE key from now on; orders go to this connection."""
 
-    peer: Peer
-    correlation: bytes
     worker_id: WorkerId
-    token: str
-    expires_in_s: float
+    key: str
+    place: bytes
+
+
+class RefuseStranger(Struct, frozen=True):
+    """Tell a worker that is not admitted why."""
+
+    place: bytes
+    message: worker.Refuse
 
 
 class TerminateWorker(Struct, frozen=True):
@@ -474,7 +477,8 @@ Effect = (
     | GiveJob
     | GiveDelivery
     | LaunchWorker
-    | MintTicket
+    | AdmitWorker
+    | RefuseStranger
     | TerminateWorker
     | KillWorker
     | ForgetWorker

@@ -19,6 +19,7 @@ from kernel.core.events import (
     Asked,
     DeadlinePassed,
     DiskSwept,
+    EnrollAsked,
     Event,
     InputsNotStored,
     InputsStored,
@@ -96,10 +97,8 @@ class Broker:
         match event:
             case Asked():
                 dispatch.asked(world, event)
-            case Reported():
-                reports.reported(world, event)
-            case ReportUnreadable():
-                reports.unreadable(world, event)
+            case Reported() | EnrollAsked() | ReportUnreadable():
+                reports.heard(world, event)
             case (
                 OutputStored()
                 | OutputNotStored()

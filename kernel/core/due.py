@@ -6,7 +6,7 @@ from kernel.protocol.ids import BlobId, DeliveryId, EngineId, ImageId, JobId, Ti
 
 
 class Hello(Struct, frozen=True):
-    """A launched or invited worker must have said hello."""
+    """A launched worker must have said hello."""
 
     worker_id: WorkerId
 
@@ -125,6 +125,10 @@ class Claim(Struct, frozen=True):
     ticket: Ticket
 
 
+class ComeBack(Struct, frozen=True):
+    """After a start, workers of pools must have come back to keep their engines and jobs."""
+
+
 class Housekeeping(Struct, frozen=True):
     """Measure disk space and look for expired files."""
 
@@ -163,6 +167,7 @@ Due = (
     | Deliver
     | Store
     | Claim
+    | ComeBack
     | Housekeeping
     | Parts
     | Grace

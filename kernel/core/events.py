@@ -19,6 +19,7 @@ from kernel.protocol.rows import (
     ScannedFile,
     ScanRow,
     WebhookRow,
+    WorkerTokenRow,
 )
 from kernel.protocol.status import DeviceStatus
 
@@ -149,6 +150,16 @@ class Reported(Struct, frozen=True):
     worker_id: WorkerId
     report: worker.WorkerReport
     has_blob: bool = False
+
+
+class EnrollAsked(Struct, frozen=True):
+    """A worker whose key is not known yet wants to join a pool."""
+
+    key: str
+    """The name that the gate has given its CURVE key."""
+    place: bytes
+    """Its connection."""
+    enroll: worker.Enroll
 
 
 class ReportUnreadable(Struct, frozen=True):
@@ -297,6 +308,7 @@ Event = (
     | StatusAsked
     | PeerLost
     | Reported
+    | EnrollAsked
     | ReportUnreadable
     | WorkerExited
     | OutputStored
@@ -325,6 +337,7 @@ class Snapshot(Struct, frozen=True):
     engines: tuple[EngineRow, ...] = ()
     open_jobs: tuple[JobRow, ...] = ()
     keys: tuple[KeyRow, ...] = ()
+    worker_tokens: tuple[WorkerTokenRow, ...] = ()
     key_uses: tuple[KeyUseRow, ...] = ()
     webhooks: tuple[WebhookRow, ...] = ()
     deliveries: tuple[DeliveryRow, ...] = ()

@@ -59,6 +59,10 @@ class Limits:
     max_downloads: int = 2
     push_rate_bytes: int | None = 64_000_000
     """Bytes of models that workers of other hosts get in a second, all together; None: they get none."""
+    come_back_s: float = 10.0
+    """After a start: how long workers of pools may take to come back before others get their work."""
+    server_key: str = "0" * 64
+    """The public key of the workers' socket, in hexadecimal digits: part of every enrollment token."""
     model_folders: tuple[str, ...] = ()
     """Folders of the owner that are looked through for models."""
     scan_every_s: float | None = None

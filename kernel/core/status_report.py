@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from kernel.core.admission import memory_ledger
 from kernel.core.events import StatusAsked
 from kernel.core.lifecycle import api_process
-from kernel.core.state.world import Engine, World
-from kernel.protocol.status import DeviceStatus, EngineFigures, Status
+from kernel.core.state.world import Engine, Worker, World
+from kernel.protocol.status import DeviceStatus, EngineFigures, Status, WorkerFigures
 
 
 def status(world: World, event: StatusAsked) -> Status:
@@ -30,6 +30,31 @@ def status(world: World, event: StatusAsked) -> Status:
         internal_errors=event.internal_errors,
         last_internal_error=event.last_internal_error,
         engines=tuple(map(_figures_of, world.engines.values())),
+        workers=tuple(map(_worker, world.workers.values())),
+        ended_workers=tuple(reversed(world.ended_workers)),
+    )
+
+
+def _worker(worker: Worker) -> WorkerFigures:
+    enrolled, reserved = worker.enrolled, worker.reservation
+    load = None if enrolled is None else enrolled.load
+    return WorkerFigures(
+        worker_id=worker.worker_id,
+        role=worker.role,
+        state=worker.state,
+        pool=None if enrolled is None else enrolled.pool,
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        launch=None if enrolled is None else enrolled.said.launch,
+        joined_at_ms=worker.joined_at_ms,
+        is_cordoned=worker.is_cordoned,
+        devices=() if enrolled is None else enrolled.said.devices,
+        device=reserved.device if reserved is not None else None if load is None else load.device,
+        engine_id=worker.engine_id,
+        memory_bytes=worker.memory_bytes,
+        jobs=tuple(worker.slots),
+        round_trip_ms=worker.round_trip_ms,
     )
 
 

@@ -20,7 +20,7 @@ from kernel.protocol.enums import (
     WaitsFor,
 )
 from kernel.protocol.errors import FieldProblem
-from kernel.protocol.ids import Count, EngineId, EventSeq, ImageId, JobId, KeyId, ModelId, Ticket, WorkerId
+from kernel.protocol.ids import Count, EngineId, EventSeq, ImageId, JobId, KeyId, ModelId, Ticket
 from kernel.protocol.memory import EngineValid, MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.presets import PresetAsk
@@ -28,6 +28,7 @@ from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
 from kernel.protocol.status import Status
 from kernel.protocol.values import MAX_DELETED, DurationS, Name, Note, Priority, Sha256, Tags, Uri
 from kernel.protocol.webhooks import Callback, WebhookAsk, WebhookReply
+from kernel.protocol.worker_tokens import WorkerAsk, WorkerTokenIssued
 
 # Asks: requests that change something.
 
@@ -212,12 +213,6 @@ class FinishDownload(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     whole: bool
 
 
-class InviteWorker(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Mint a ticket with which a worker that a person starts joins an engine."""
-
-    engine_id: EngineId
-
-
 class Shutdown(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Stop the Manager: after the running jobs, or now, with these jobs requeued."""
 
@@ -250,8 +245,9 @@ ApiAsk = (
     | KeyAsk
     | WebhookAsk
     | PresetAsk
+    | WorkerAsk
 )
-Ask = ApiAsk | InviteWorker | Shutdown
+Ask = ApiAsk | Shutdown
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -389,18 +385,6 @@ class DownloadGranted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """True if downloads of this image count against a limit: then only whole files may be sent."""
 
 
-class WorkerInvited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The data a worker needs to join. It is secret, and the Manager does not store it."""
-
-    worker_id: WorkerId
-    endpoint: str
-    server_public_key: str
-    public_key: str
-    secret_key: str
-    token: str
-    expires_in_s: float
-
-
 class Watching(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """You are subscribed; `seq` is the last recorded change."""
 
@@ -466,8 +450,8 @@ SingleReply = (
     | ImagesPruned
     | ModelsPruned
     | DownloadGranted
-    | WorkerInvited
     | KeyIssued
+    | WorkerTokenIssued
     | WebhookReply
     | Status
     | Watching

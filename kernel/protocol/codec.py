@@ -23,6 +23,8 @@ MAX_BLOB_BYTES: Final = 256 << 20
 """The longest blob: an uncompressed 8192 x 8192 RGBA image."""
 MAX_PREVIEW_BYTES: Final = 1 << 20
 """The longest preview: a JPEG of about 256 x 256 pixels has a hundredth of that."""
+MAX_ENROLL_BYTES: Final = 512 << 10
+"""The longest message of a worker that has not enrolled: with a thousand jobs it has a fifth of that."""
 MAX_REASON: Final = 500
 """Characters of the reason why a body cannot be decoded, which may quote the body."""
 _ASKED: Final = re.compile(r"\.ask\.(request\.|spec\.)?")
@@ -126,6 +128,11 @@ def unbundled(received: Received[client.BrokerReply]) -> list[Received[client.Br
 def engine_decoder() -> Decoder[worker.EngineReport]:
     """For reports of an engine worker."""
     return Decoder(worker.EngineReport)
+
+
+def stranger_decoder() -> Decoder[worker.Enroll]:
+    """For the message of a worker that has not enrolled."""
+    return Decoder(worker.Enroll)
 
 
 def fetch_decoder() -> Decoder[worker.FetchReport]:

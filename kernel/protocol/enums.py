@@ -42,6 +42,8 @@ class WaitsFor(StrEnum):
     """Other jobs of its engine."""
     ENGINE = "engine"
     """Its engine is being started, or stopped before a start."""
+    WORKER = "worker"
+    """No worker of its engine's pool is free for it."""
     ROOM = "room"
     """Other engines use the memory, or as many engines run as the configuration allows."""
     START = "start"
@@ -311,6 +313,18 @@ class ChangeKind(StrEnum):
     """An API key: active or revoked."""
     WEBHOOK = "webhook"
     """A webhook: active or ended."""
+    WORKER = "worker"
+    """A worker of a pool (WorkerChange)."""
+
+
+class WorkerChange(StrEnum):
+    """What has happened to a worker of a pool."""
+
+    JOINED = "joined"
+    CORDONED = "cordoned"
+    UNCORDONED = "uncordoned"
+    DRAINING = "draining"
+    ENDED = "ended"
 
 
 class CallbackEvent(StrEnum):

@@ -118,6 +118,18 @@ class ImageNotFound(NotFound):
     code = "image_not_found"
 
 
+class WorkerNotFound(NotFound):
+    """No such worker."""
+
+    code = "worker_not_found"
+
+
+class TokenNotFound(NotFound):
+    """No such enrollment token."""
+
+    code = "token_not_found"
+
+
 class KeyNotFound(NotFound):
     """No such API key."""
 
@@ -481,18 +493,3 @@ class DatabaseUnusable(SpoonError):
     """The database cannot be used."""
 
     code = "database_unusable"
-
-
-def all_errors(*further_modules: str) -> dict[str, type[SpoonError]]:
-    """Every error by its code, for the layers that translate errors, and for the docs.
-
-    Only errors of this module cross the bus. `further_modules` adds errors of other layers.
-    """
-    modules = {__name__, *further_modules}
-    found: dict[str, type[SpoonError]] = {}
-    pending: list[type[SpoonError]] = [SpoonError]
-    while pending:
-        kind = pending.pop()
-        found[kind.code] = kind
-        pending.extend(child for child in kind.__subclasses__() if child.__module__ in modules)
-    return found

@@ -17,6 +17,8 @@ BlobId = NewType("BlobId", str)
 WorkerId = NewType("WorkerId", str)
 KeyId = NewType("KeyId", _Id)
 """The public part of an API key."""
+TokenId = NewType("TokenId", _Id)
+"""The public part of an enrollment token."""
 WebhookId = NewType("WebhookId", _Id)
 DeliveryId = NewType("DeliveryId", _Id)
 """Also the header `webhook-id`, by which a receiver recognizes what it has had before."""

@@ -1,4 +1,4 @@
-"""The data a worker needs to join: passed through an inherited pipe, or by a person in a private file."""
+"""The data a worker needs to join, passed through an inherited pipe: its ticket."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,7 +12,6 @@ from kernel.protocol.sources import PUBLIC_CIVITAI, PUBLIC_HUB
 from kernel.protocol.type_info import analyzed
 
 JOIN_FD_OPTION: Final = "--join-fd"
-JOIN_FILE_OPTION: Final = "--join-file"
 PRELOAD_OPTION: Final = "--preload"
 CACHE_FOLDER_OPTION: Final = "--cache-folder"
 CACHE_BYTES_OPTION: Final = "--cache-bytes"
@@ -58,15 +57,19 @@ class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True):
-    """The data with which one worker joins. Secret: it contains the worker's CURVE key and launch token."""
+    """The data with which one worker joins. Secret: it contains the worker's CURVE key and its token."""
 
     role: WorkerRole
     worker_id: WorkerId
+    """Only for its log, if it enrolls: the Manager names it then."""
     endpoint: str
     server_public_key: str
     public_key: str
     secret_key: str
     token: str
+    """Of its launch, or the enrollment token of a pool."""
+    enrolls: bool = False
+    """It joins a pool with its token, and comes back whenever it has lost the Manager."""
     file_roots: tuple[str, ...] = ()
     """Folders of this host that may contain `file://` models."""
     detectors_folder: str | None = None
@@ -74,7 +77,9 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
     is_fake: bool = False
     """Run the deterministic fake engine instead of diffusers."""
     manager_pid: int | None = None
-    """The local process whose death ends this worker; None on another host."""
+    """The local process whose death ends this worker: the Manager, or the supervisor of a pool's worker."""
+    launch: str | None = None
+    """Which of a launcher's workers it is."""
     fetch: FetchTerms | None = None
     """Only for the role `fetch`."""
 
@@ -83,7 +88,7 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_join(join: Join) -> bytes:
-    """Encode as JSON, for the pipe or the file."""
+    """Encode as JSON, for the pipe."""
     return msgspec.json.encode(join)
 
 
@@ -95,4 +100,4 @@ def read_join(data: bytes) -> Join:
     try:
         return msgspec.json.decode(data, type=analyzed(Join))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadConfiguration("not a worker ticket: get one with `spoon engines invite`") from None
+        raise BadConfiguration("not a worker ticket") from None

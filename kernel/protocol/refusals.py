@@ -1,7 +1,7 @@
 """Errors as refusals, and back: they cross the bus with their code, text, fields and remedies."""
 
 from kernel.protocol.client import Refused
-from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError, all_errors
+from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError
 
 
 def error_of(refused: Refused) -> SpoonError:
@@ -32,3 +32,18 @@ def refusal_of(error: SpoonError) -> Refused:
         retry_after_s=error.retry_after_s,
         shortage=error.shortage if isinstance(error, NotEnoughMemory) else None,
     )
+
+
+def all_errors(*further_modules: str) -> dict[str, type[SpoonError]]:
+    """Every error by its code, for the layers that translate errors, and for the docs.
+
+    Only those of kernel/protocol/errors.py cross the bus. `further_modules` adds errors of other layers.
+    """
+    modules = {SpoonError.__module__, *further_modules}
+    found: dict[str, type[SpoonError]] = {}
+    pending: list[type[SpoonError]] = [SpoonError]
+    while pending:
+        kind = pending.pop()
+        found[kind.code] = kind
+        pending.extend(child for child in kind.__subclasses__() if child.__module__ in modules)
+    return found

@@ -26,7 +26,9 @@ from kernel.protocol.ids import (
     ImageId,
     JobId,
     KeyId,
+    Lease,
     ModelId,
+    TokenId,
     WebhookId,
 )
 from kernel.protocol.memory import MemoryProfile
@@ -172,6 +174,8 @@ class JobRow(Struct, frozen=True, gc=False):
     """Its own receiver; None: it has none."""
     width_px: int | None = None
     height_px: int | None = None
+    lease: Lease | None = None
+    """Under which it was last given to a worker; None: never."""
 
     @property
     def group(self) -> CallGroup:
@@ -229,6 +233,21 @@ class KeyRow(Struct, frozen=True):
     limits: KeyLimits = KeyLimits()
     expires_at_ms: int | None = None
     revoked_at_ms: int | None = None
+
+
+class WorkerTokenRow(Struct, frozen=True):
+    """An enrollment token of a pool. Its secret is not kept: `digest` only recognizes it."""
+
+    token_id: TokenId
+    pool: str
+    digest: str
+    created_at_ms: int
+    max_workers: int | None = None
+    """At a time."""
+    expires_at_ms: int | None = None
+    revoked_at_ms: int | None = None
+    used_at_ms: int | None = None
+    """When a worker last joined with it."""
 
 
 class KeyUseRow(Struct, frozen=True):

@@ -48,6 +48,7 @@ from kernel.protocol.values import (
     MaskBlur,
     MaxBatch,
     Name,
+    Pool,
     Prompt,
     Quality,
     ReplicaRange,
@@ -123,6 +124,8 @@ class EngineValues(Sampling, frozen=True, kw_only=True):
     control_net: ControlType | None = None
     """The control type of a job's pose image, if the job does not set one."""
     device: Device = "auto"
+    pool: Pool | None = None
+    """The pool that its workers come from; None: they run on this host."""
     dtype: Variant | None = None
     autostart: bool = True
     keep_alive_s: KeepAliveS | None = None

@@ -2,8 +2,9 @@
 
 import msgspec
 
-from kernel.protocol.enums import Phase
-from kernel.protocol.ids import EngineId
+from kernel.protocol.enums import Phase, WorkerRole
+from kernel.protocol.ids import EngineId, JobId, WorkerId
+from kernel.protocol.worker import WorkerDevice
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,46 @@ class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that ended without being asked to, since the Manager's start."""
 
 
+class WorkerFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker process as the Manager sees it at this moment."""
+
+    worker_id: WorkerId
+    role: WorkerRole
+    state: str
+    pool: str | None
+    """None: the Manager has started it, on its own host."""
+    host: str | None
+    """None before it has said hello, as the next two."""
+    pid: int | None
+    version: str | None
+    launch: str | None
+    """Which of a launcher's workers it is."""
+    joined_at_ms: int | None
+    is_cordoned: bool
+    devices: tuple[WorkerDevice, ...]
+    """Of its host, as it saw them before it loaded anything; empty for a worker of the Manager's host."""
+    device: str | None
+    """That its engine was given."""
+    engine_id: EngineId | None
+    memory_bytes: int
+    """That its engine took when it was loaded; 0 before."""
+    jobs: tuple[JobId, ...]
+    round_trip_ms: float | None
+    """From one of its Pings to the answer."""
+
+
+class WorkerEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine's worker that has ended, and its last words."""
+
+    worker_id: WorkerId
+    pool: str | None
+    host: str | None
+    pid: int | None
+    engine_id: EngineId | None
+    ended_at_ms: int
+    text: str
+
+
 class ApiLife(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the API process that the Manager runs and restarts."""
 
@@ -68,3 +109,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     internal_errors: int = 0
     last_internal_error: str | None = None
     engines: tuple[EngineFigures, ...] = ()
+    workers: tuple[WorkerFigures, ...] = ()
+    ended_workers: tuple[WorkerEnd, ...] = ()
+    """The last ones, newest first."""

@@ -29,11 +29,13 @@ MAX_DELETED: Final = 200
 _SHA256: Final = "^[0-9a-fA-F]{64}$"
 _DEVICE: Final = "^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$"
 _COLOR: Final = "^#[0-9a-fA-F]{6}$"
+_POOL: Final = "^[a-z0-9][a-z0-9._-]{0,62}$"
 FORMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         _SHA256: "64 hexadecimal digits",
         _DEVICE: "auto, cpu, cuda, cuda:N, xpu, xpu:N or mps",
         _COLOR: "a color written #rrggbb, such as #ff0000 for red",
+        _POOL: "small letters, digits, dots, dashes and underscores, with a letter or digit first",
     }
 )
 """Descriptions of the patterns for error messages."""
@@ -43,6 +45,8 @@ Uri = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Tag = Annotated[str, Meta(min_length=1, max_length=100)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=64)]
 Note = Annotated[str, Meta(max_length=10_000)]
+Pool = Annotated[str, Meta(pattern=_POOL)]
+"""The name of a pool of workers."""
 Sha256 = Annotated[str, Meta(pattern=_SHA256)]
 Prompt = Annotated[
     str,

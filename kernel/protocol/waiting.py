@@ -23,12 +23,13 @@ def waits_for(
     waits_since_ms: int | None,
     retry_at_ms: int | None,
     paused_since_ms: int | None,
+    pool: str | None,
 ) -> WaitsFor:
     """The reason why the waiting jobs of an engine wait."""
     if paused_since_ms is not None:
         return WaitsFor.PAUSED
     if waits_since_ms is not None:
-        return WaitsFor.ROOM
+        return WaitsFor.ROOM if pool is None else WaitsFor.WORKER
     match status:
         case EngineState.READY | EngineState.WORKING:
             return WaitsFor.TURN

@@ -1,8 +1,8 @@
 """Messages between the Manager and a worker: orders go down, reports come up.
 
-A worker opens with Hello and is answered with Welcome or Refuse. An engine worker then gets LoadEngine and
-jobs, a fetch worker gets InspectModel, ScanFolders or SendCallback. Every message about a job has the lease
-under which it was given.
+A worker that the Manager has started opens with Hello, one of a pool with Enroll, and is answered with
+Welcome or Refuse. An engine worker then gets LoadEngine and jobs, a fetch worker gets InspectModel,
+ScanFolders or SendCallback. Every message about a job has the lease under which it was given.
 """
 
 from typing import Annotated
@@ -37,14 +37,18 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     heartbeat_s: float
     """Send at least one message in this time."""
     silence_s: float
-    """Leave if the Manager has been silent for this long."""
+    """Leave, or enroll again, if the Manager has been silent for this long."""
+    worker_id: WorkerId | None = None
+    """The name of a worker that has enrolled."""
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The worker is unknown or not permitted: leave."""
+    """The worker is unknown or not permitted: leave, come back later, or (`not_enrolled`) enroll."""
 
     code: str
     text: str
+    retry_after_s: float | None = None
+    """Try again after this time; None: do not."""
 
 
 class LoadEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -156,6 +160,9 @@ class ModelPartRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Finish the jobs you hold, report Goodbye, and leave."""
 
+    for_good: bool = False
+    """Its host is not to start another one."""
+
 
 class Leave(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Drop everything and leave now."""
@@ -214,8 +221,34 @@ class WorkerDevice(msgspec.Struct, frozen=True, kw_only=True):
     """Of a GPU: its compute capability, `9.0`, or its instruction set, `gfx90a`; None: not known."""
 
 
+class HeldJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that a worker makes, or has made and not delivered."""
+
+    job_id: JobId
+    lease: Lease
+
+
+class Enroll(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The first message of a worker of a pool: its enrollment token, and what it holds from before."""
+
+    token: Text
+    version: Text
+    pid: Count
+    host: Text
+    round: Count = 0
+    """Rises whenever the worker has lost the Manager; a message that is sent again has the same."""
+    devices: Annotated[tuple[WorkerDevice, ...], Meta(max_length=64)] = ()
+    launch: Text | None = None
+    load: EngineLoad | None = None
+    ready: "EngineReady | None" = None
+    jobs: Annotated[tuple[HeldJob, ...], Meta(max_length=1_000)] = ()
+
+
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The worker is alive. It says nothing about progress."""
+
+    round_trip_ms: float | None = None
+    """The time from the last Ping to its Pong."""
 
 
 class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -268,7 +301,6 @@ class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     revision: str | None = None
     """The commit of the repository that it was downloaded from, or its version on CivitAI."""
     title: str | None = None
-    """Its name on its site."""
 
 
 class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -330,7 +362,6 @@ class CallbackEnded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     retry_after_s: Count | None = None
     """How long it asks to be left alone."""
     text: str = ""
-    """Why there is no answer."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -434,34 +465,9 @@ class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
-WorkerReport = (
-    Hello
-    | Ping
-    | EngineProgress
-    | EngineReady
-    | EngineFailed
-    | ModelProgress
-    | ModelInspected
-    | ModelFailed
-    | ScanBegun
-    | ScanProgress
-    | FileScanned
-    | ScanEnded
-    | CallbackEnded
-    | Accepted
-    | Progress
-    | Preview
-    | ControlMap
-    | ImageReady
-    | JobDone
-    | JobFailed
-    | JobDropped
-    | GetModelFiles
-    | GetModelPart
-    | Goodbye
-)
 EngineReport = (
     Hello
+    | Enroll
     | Ping
     | EngineProgress
     | EngineReady
@@ -478,7 +484,6 @@ EngineReport = (
     | GetModelPart
     | Goodbye
 )
-"""The messages that the role `engine` may send."""
 FetchReport = (
     Hello
     | Ping
@@ -492,4 +497,4 @@ FetchReport = (
     | CallbackEnded
     | Goodbye
 )
-"""The messages that the role `fetch` may send."""
+WorkerReport = EngineReport | FetchReport

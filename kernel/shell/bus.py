@@ -1,7 +1,9 @@
 """The Manager's two sockets, and the gate that lets in only peers whose keys it knows."""
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,10 @@ HIGH_WATER_MARK: Final = 10_000
 GOODBYE_LINGER_MS: Final = 500
 TCP_HEARTBEAT_MS: Final = 2_000
 TCP_HEARTBEAT_TIMEOUT_MS: Final = 10_000
+STRANGER: Final = "?"
+"""How the name of a key begins that is not known: the key itself follows, in Z85."""
+STRANGERS_AT_ONCE: Final = 256.0
+STRANGERS_PER_S: Final = 20.0
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _READABLE: Final = int(zmq.POLLIN)
 _PRIVATE: Final = 0o177
@@ -35,6 +41,11 @@ class Gate:
         self.socket.linger = 0
         self.socket.bind(_ZAP_ENDPOINT)
         self._names: dict[tuple[bytes, bytes], bytes] = {}
+        self._strangers: Strangers | None = None
+
+    def let_strangers_in(self, strangers: "Strangers") -> None:
+        """Accept unknown keys in a domain, too, as strangers, each named by its key."""
+        self._strangers = strangers
 
     def allow(self, domain: str, public_key: bytes, name: str) -> None:
         """Accept a key (Z85), and name its messages with this name."""
@@ -52,9 +63,45 @@ class Gate:
         """Answer all pending requests."""
         while self.socket.poll(0):
             version, request, domain, _address, _identity, _mechanism, *keys = self.socket.recv_multipart()
-            name = self._names.get((domain, keys[0])) if keys else None
-            status = (b"200", b"OK", name) if name is not None else (b"400", b"unknown key", b"")
+            status = self._judge(domain, keys[0]) if keys else (b"400", b"no key", b"")
             self.socket.send_multipart((version, request, *status, b""))
+
+    def _judge(self, domain: bytes, key: bytes) -> tuple[bytes, bytes, bytes]:
+        """The status code, its text and the name. 300 makes libzmq connect again later."""
+        name = self._names.get((domain, key))
+        if name is not None:
+            return b"200", b"OK", name
+        strangers = self._strangers
+        if strangers is None or domain != strangers.domain.encode() or not strangers.are_expected():
+            return b"400", b"unknown key", b""
+        if not strangers.take_turn():
+            return b"300", b"too many strangers", b""
+        return b"200", b"OK", (STRANGER + z85.encode(key).decode()).encode()
+
+
+@dataclass(slots=True)
+class Strangers:
+    """Which unknown keys the gate lets in, and how many: a burst, then so many a second.
+
+    Source: the token bucket of RFC 2697.
+    """
+
+    domain: str
+    are_expected: Callable[[], bool]
+    """True if there are enrollment tokens, with which a stranger may join."""
+    clock: Callable[[], float] = time.monotonic
+    _left: float = STRANGERS_AT_ONCE
+    _at_s: float = 0.0
+
+    def take_turn(self) -> bool:
+        """True if one more may come in now."""
+        now_s = self.clock()
+        self._left = min(self._left + (now_s - self._at_s) * STRANGERS_PER_S, STRANGERS_AT_ONCE)
+        self._at_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class Incoming(Struct, frozen=True):

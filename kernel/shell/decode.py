@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from kernel.core.events import Asked, Event, Peer, Reported, StatusAsked, WatchAsked
+from kernel.core.events import Asked, EnrollAsked, Event, Peer, Reported, StatusAsked, WatchAsked
 from kernel.protocol import client, codec, header, worker
-from kernel.protocol.codec import MAX_PREVIEW_BYTES, Frame
+from kernel.protocol.codec import MAX_ENROLL_BYTES, MAX_PREVIEW_BYTES, Frame
 from kernel.protocol.endpoints import ClientRole
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadMessage, InvalidField
@@ -95,14 +95,24 @@ class BackDoor:
 
     _engine: codec.Decoder[worker.EngineReport] = field(default_factory=codec.engine_decoder)
     _fetch: codec.Decoder[worker.FetchReport] = field(default_factory=codec.fetch_decoder)
+    _stranger: codec.Decoder[worker.Enroll] = field(default_factory=codec.stranger_decoder)
 
-    def read(self, incoming: Incoming, role: WorkerRole) -> Arrival:
+    def read_stranger(self, incoming: Incoming) -> Arrival:
+        """The one message that a stranger may send.
+
+        Raises: BadMessage, if it is another one, or longer than MAX_ENROLL_BYTES.
+        """
+        if sum(map(len, incoming.frames)) > MAX_ENROLL_BYTES:
+            raise BadMessage("a worker that has not enrolled may only enroll")
+        received = self._stranger.decode(incoming.frames)
+        return Arrival(EnrollAsked(incoming.name, incoming.peer, received.body))
+
+    def read(self, incoming: Incoming, role: WorkerRole, worker_id: WorkerId) -> Arrival:
         """One message as an event, with its blobs.
 
         Raises: BadMessage, also for a preview that is too large, and for an image whose size differs from the
         announced one.
         """
-        worker_id = WorkerId(incoming.name)
         received: codec.Received[worker.EngineReport] | codec.Received[worker.FetchReport]
         if role is WorkerRole.ENGINE:
             received = self._engine.decode(incoming.frames)

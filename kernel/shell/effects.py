@@ -85,8 +85,8 @@ class Effects:
     def carry_out(self, effect: actions.Effect) -> None:
         """Carry out one effect."""
         match effect:
-            case actions.Reply() | actions.Push() | actions.PushPreview():
-                self._tell_clients(effect)
+            case actions.Reply() | actions.Push() | actions.PushPreview() | actions.RefuseStranger():
+                self._tell(effect)
             case actions.Order():
                 self._send_order(effect)
             case actions.GiveJob():
@@ -110,7 +110,7 @@ class Effects:
                 self.exit_code = code
             case (
                 actions.LaunchWorker()
-                | actions.MintTicket()
+                | actions.AdmitWorker()
                 | actions.TerminateWorker()
                 | actions.KillWorker()
                 | actions.ForgetWorker()
@@ -127,7 +127,9 @@ class Effects:
         blobs = (self._parts.pop(order),) if order.has_blob else ()
         self.registry.send(order.worker_id, order.message, blobs)
 
-    def _tell_clients(self, effect: actions.Reply | actions.Push | actions.PushPreview) -> None:
+    def _tell(
+        self, effect: actions.Reply | actions.Push | actions.PushPreview | actions.RefuseStranger
+    ) -> None:
         match effect:
             case actions.Reply(peer, correlation, message):
                 self.outbox.put(peer, correlation, message)
@@ -136,6 +138,9 @@ class Effects:
                     self.outbox.put(peer, header.NO_CORRELATION, message)
             case actions.PushPreview():
                 self._push_preview(effect)
+            case actions.RefuseStranger(place, refuse):
+                log.info(line("stranger_refused", code=refuse.code))
+                self.registry.refuse(place, refuse)
             case _:
                 assert_never(effect)
 
@@ -216,7 +221,7 @@ class Effects:
     def _run_worker(
         self,
         effect: actions.LaunchWorker
-        | actions.MintTicket
+        | actions.AdmitWorker
         | actions.TerminateWorker
         | actions.KillWorker
         | actions.ForgetWorker,
@@ -226,9 +231,8 @@ class Effects:
             case actions.LaunchWorker():
                 if (exited := self.registry.launch(effect)) is not None:
                     self.events.append(exited)
-            case actions.MintTicket(peer, correlation):
-                ticket = self.registry.invite(effect)
-                self.outbox.put(peer, correlation, ticket)
+            case actions.AdmitWorker():
+                self.registry.admit(effect)
             case actions.TerminateWorker(worker_id):
                 self.registry.terminate(worker_id)
             case actions.KillWorker(worker_id):

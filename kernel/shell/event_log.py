@@ -14,6 +14,7 @@ from kernel.protocol.client import Refused
 from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase
 from kernel.protocol.ids import JobId, WorkerId
 from kernel.protocol.rows import ChangeRow, JobRow
+from kernel.protocol.worker_tokens import WorkerTokenIssued
 
 _TOLD: Final = frozenset({ChangeKind.ENGINE, ChangeKind.MODEL})
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -21,7 +22,16 @@ _WRONG: Final = MappingProxyType({JobState.FAILED: "job_failed", JobState.WAITIN
 _FAILED: Final = EngineState.ERROR.value
 _IDS: Final = ("worker_id", "job_id", "engine_id", "model_id", "image_id", "lease", "code")
 _INSIDE: Final = ("report", "ask", "message", "row", "reply")
-_TARGETS: Final = ("engine_id", "key_id", "model_id", "job_id", "image_id", "webhook_id")
+_TARGETS: Final = (
+    "engine_id",
+    "key_id",
+    "model_id",
+    "job_id",
+    "image_id",
+    "webhook_id",
+    "worker_id",
+    "token_id",
+)
 _WAY_OUT: Final = "send a second signal to return running jobs to the queue and exit at once"
 
 
@@ -100,8 +110,6 @@ def _answers(effect: actions.Effect, event: Asked) -> bool:
     match effect:
         case actions.Reply(peer, correlation, reply):
             return (peer, correlation) == (event.peer, event.correlation) and not isinstance(reply, Refused)
-        case actions.MintTicket(peer, correlation):
-            return (peer, correlation) == (event.peer, event.correlation)
         case _:
             return False
 
@@ -110,6 +118,8 @@ def _target(event: Asked, done: actions.Effect) -> str | None:
     """The id of what was changed or made."""
     if isinstance(done, actions.Reply) and isinstance(done.message, KeyIssued):
         return done.message.key_id
+    if isinstance(done, actions.Reply) and isinstance(done.message, WorkerTokenIssued):
+        return done.message.token_id
     found = (getattr(event.ask, name, None) for name in _TARGETS)
     return next((one for one in found if isinstance(one, str)), None)
 

@@ -19,6 +19,7 @@ from kernel.protocol.rows import (
     ScannedFile,
     ScanRow,
     WebhookRow,
+    WorkerTokenRow,
 )
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.type_info import analyzed
@@ -101,6 +102,7 @@ _Row = (
     | KeyUseRow
     | WebhookRow
     | DeliveryRow
+    | WorkerTokenRow
 )
 
 
@@ -120,6 +122,7 @@ _IMAGE_COLUMNS: Final = _names(ImageRow)
 _KEY_COLUMNS: Final = _names(KeyRow)
 _WEBHOOK_COLUMNS: Final = _names(WebhookRow)
 _DELIVERY_COLUMNS: Final = _names(DeliveryRow)
+_TOKEN_COLUMNS: Final = _names(WorkerTokenRow)
 
 
 def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> dict[str, object]:
@@ -165,6 +168,10 @@ def preset_key(row: SqlRow) -> tuple[KeyId | None, str]:
 
 def delivery_row(row: SqlRow) -> DeliveryRow:
     return msgspec.convert(dict(zip(_DELIVERY_COLUMNS, row, strict=True)), analyzed(DeliveryRow))
+
+
+def worker_token_row(row: SqlRow) -> WorkerTokenRow:
+    return msgspec.convert(dict(zip(_TOKEN_COLUMNS, row, strict=True)), analyzed(WorkerTokenRow))
 
 
 def image_row(row: SqlRow) -> ImageRow:

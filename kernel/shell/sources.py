@@ -23,11 +23,12 @@ from kernel.core.events import (
 from kernel.process.log import line
 from kernel.process.signals import SignalPipe
 from kernel.protocol import codec
+from kernel.protocol.enrollment import NotEnrolled
 from kernel.protocol.errors import BadMessage, WrongVersion
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.worker import Refuse
 from kernel.shell import api_process
-from kernel.shell.bus import Gate, Router
+from kernel.shell.bus import STRANGER, Gate, Incoming, Router
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
 from kernel.shell.file_thread import FileThread, InputsRead, Removed
 from kernel.shell.model_parts import PartRead
@@ -175,12 +176,14 @@ class Sources:
     def _take_back(self, arrivals: list[Arrival]) -> bool:
         if (incoming := self.back.receive()) is None:
             return False
-        worker_id = WorkerId(incoming.name)
-        if (role := self.registry.role(worker_id)) is None:
-            return True  # its key was revoked while the message was on its way
+        worker_id = self.registry.named(incoming.name)
+        if worker_id is None:
+            self._take_stranger(arrivals, incoming)
+            return True
+        role = self.registry.role(worker_id)
         self.registry.seen(worker_id, incoming.peer)
         try:
-            arrivals.append(self.back_door.read(incoming, role))
+            arrivals.append(self.back_door.read(incoming, role, worker_id))
         except BadMessage as error:
             log.warning(line("bad_message", worker_id=worker_id, detail=error.detail))
             if isinstance(error, WrongVersion):
@@ -188,3 +191,13 @@ class Sources:
             else:
                 arrivals.append(Arrival(ReportUnreadable(worker_id, error.detail)))
         return True
+
+    def _take_stranger(self, arrivals: list[Arrival], incoming: Incoming) -> None:
+        """A stranger may enroll; whatever else it says is answered by that it must."""
+        if not incoming.name.startswith(STRANGER):
+            return  # its key was revoked while the message was on its way
+        try:
+            arrivals.append(self.back_door.read_stranger(incoming))
+        except BadMessage as error:
+            told = error if isinstance(error, WrongVersion) else NotEnrolled()
+            self.registry.refuse(incoming.peer, Refuse(code=told.code, text=told.detail))

@@ -116,6 +116,7 @@ class StateReader:
             engines=tuple(map(rowmap.engine_row, self._rows("engines"))),
             open_jobs=tuple(open_jobs),
             keys=tuple(map(rowmap.key_row, self._rows("keys"))),
+            worker_tokens=tuple(map(rowmap.worker_token_row, self._rows("worker_tokens"))),
             key_uses=tuple(map(rowmap.key_use, self._rows("key_uses"))),
             webhooks=tuple(map(rowmap.webhook_row, self._rows("webhooks"))),
             deliveries=tuple(map(rowmap.delivery_row, self._rows("open_deliveries"))),

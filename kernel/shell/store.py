@@ -172,6 +172,8 @@ class Store:
                 self._run("set_meta", ("paused_since_ms", since_ms or 0))
             case actions.SaveKey(row):
                 self._run("save_key", rowmap.key_bindings(row))
+            case actions.SaveWorkerToken(row):
+                self._run("save_worker_token", asdict(row))
             case actions.SaveKeyUse(row, first_hour):
                 self._run("save_key_use", astuple(row))
                 self._run("forget_key_use", (row.key_id, first_hour))
@@ -210,7 +212,10 @@ class Store:
     def _save_job(self, row: JobRow) -> None:
         warnings = rowmap.to_json(row.warnings)
         columns = (row.status, row.priority, row.attempts, row.crashes, row.error_code, row.error, warnings)
-        self._run("save_job", (*columns, row.started_at_ms, row.finished_at_ms, row.checkpoint, row.job_id))
+        self._run(
+            "save_job",
+            (*columns, row.started_at_ms, row.finished_at_ms, row.checkpoint, row.lease, row.job_id),
+        )
 
     def _save_image(
         self, save: actions.AddImage | actions.CountDownload | actions.EndImage | actions.RestoreImage

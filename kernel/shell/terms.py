@@ -5,8 +5,9 @@ from kernel.core.ports import Limits
 from kernel.shell.launchers.standby import NONE_AT_ALL, StandbyTerms
 
 
-def limits_of(settings: Settings, *, with_api: bool) -> Limits:
-    """The settings that the core decides by."""
+def limits_of(settings: Settings, server_key: str, *, with_api: bool) -> Limits:
+    """The settings that the core decides by. `server_key`: that of the workers' socket, in hexadecimal
+    digits."""
     return Limits(
         max_queue=settings.server.max_queue,
         max_running=settings.engines.max_running,
@@ -18,6 +19,8 @@ def limits_of(settings: Settings, *, with_api: bool) -> Limits:
         keep_alive_s=settings.engines.keep_alive_s,
         turn_s=settings.engines.turn_s,
         longest_pause_s=settings.engines.longest_pause_s,
+        come_back_s=settings.engines.come_back_s,
+        server_key=server_key,
         keep_free_bytes=settings.engines.keep_free_bytes,
         grace_s=settings.shutdown.grace_s,
         load_timeout_s=settings.engines.load_timeout_s,

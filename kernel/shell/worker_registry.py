@@ -8,12 +8,12 @@ import zmq
 
 from kernel.core import actions
 from kernel.core.events import WorkerExited
-from kernel.protocol import client, codec, worker
+from kernel.protocol import codec, worker
 from kernel.protocol.codec import Frame
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import Epoch, WorkerId
 from kernel.protocol.join import FetchTerms, Join
-from kernel.shell.bus import Gate, Router
+from kernel.shell.bus import STRANGER, Gate, Router
 from kernel.shell.ports import Launcher
 
 BACK: Final = "back"
@@ -25,8 +25,6 @@ class JoinTerms:
     """The values that every worker's ticket contains."""
 
     local_endpoint: str
-    remote_endpoint: str
-    """The endpoint for workers on other hosts; the local one, if the Manager listens nowhere else."""
     server_public_key: str
     file_roots: tuple[str, ...]
     is_fake: bool
@@ -44,10 +42,12 @@ class WorkerRegistry:
         self._terms, self._epoch = terms, epoch
         self._roles: dict[WorkerId, WorkerRole] = {}
         self._places: dict[WorkerId, bytes] = {}
+        self._by_key: dict[str, WorkerId] = {}
+        """Workers of pools, by the names of their keys."""
 
-    def role(self, worker_id: WorkerId) -> WorkerRole | None:
-        """The role of a worker; None, if it is not admitted any more."""
-        return self._roles.get(worker_id)
+    def role(self, worker_id: WorkerId) -> WorkerRole:
+        """The role of a worker that is admitted."""
+        return self._roles[worker_id]
 
     def seen(self, worker_id: WorkerId, place: bytes) -> None:
         """A worker sent a message from this connection; orders go there from now on."""
@@ -83,18 +83,21 @@ class WorkerRegistry:
             return WorkerExited(action.worker_id, f"could not start: {error}")
         return None
 
-    def invite(self, action: actions.MintTicket) -> client.WorkerInvited:
-        """A ticket for a worker that a person will start."""
-        public, secret = self._admit(action.worker_id, WorkerRole.ENGINE)
-        return client.WorkerInvited(
-            worker_id=action.worker_id,
-            endpoint=self._terms.remote_endpoint,
-            server_public_key=self._terms.server_public_key,
-            public_key=public,
-            secret_key=secret,
-            token=action.token,
-            expires_in_s=action.expires_in_s,
-        )
+    def named(self, name: str) -> WorkerId | None:
+        """The worker that the gate calls so; None: a stranger, or one that was revoked."""
+        if name.startswith(STRANGER):
+            return self._by_key.get(name)
+        return WorkerId(name) if name in self._roles else None
+
+    def admit(self, action: actions.AdmitWorker) -> None:
+        """Know a worker of a pool by its key."""
+        self._by_key[action.key] = action.worker_id
+        self._roles[action.worker_id] = WorkerRole.ENGINE
+        self._places[action.worker_id] = action.place
+
+    def refuse(self, place: bytes, message: worker.Refuse) -> None:
+        """Tell a stranger that it is not admitted."""
+        self._back.send(place, codec.encode(message, epoch=self._epoch))
 
     def _admit(self, worker_id: WorkerId, role: WorkerRole) -> tuple[str, str]:
         public, secret = zmq.curve_keypair()
@@ -112,6 +115,7 @@ class WorkerRegistry:
     def forget(self, worker_id: WorkerId) -> None:
         """Revoke a worker's key."""
         self._gate.revoke(BACK, worker_id)
+        self._by_key = {key: known for key, known in self._by_key.items() if known != worker_id}
         self._roles.pop(worker_id, None)
         self._places.pop(worker_id, None)
 

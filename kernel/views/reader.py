@@ -27,6 +27,7 @@ FILES: Final = (
     "events.sql",
     "counts.sql",
     "keys.sql",
+    "worker_tokens.sql",
     "webhooks.sql",
     "presets.sql",
 )

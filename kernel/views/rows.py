@@ -21,6 +21,10 @@ class EngineRow(rows.EngineRow, frozen=True, kw_only=True):
     jobs_paused_since_ms: int | None
     """When its queue was paused, or all queues."""
 
+    @property
+    def pool(self) -> str | None:
+        return self.spec.pool
+
 
 @dataclass(frozen=True, slots=True)
 class FailingEngine:
@@ -33,6 +37,7 @@ class FailingEngine:
     waits_since_ms: int | None
     retry_at_ms: int | None
     jobs_paused_since_ms: int | None
+    pool: str | None
 
 
 @dataclass(frozen=True, slots=True)

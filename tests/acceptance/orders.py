@@ -55,11 +55,11 @@ def create_engine(
     start: bool = False,
     max_batch: int | None = None,
     replicas: Replicas = 1,
+    pool: str | None = None,
 ) -> EngineId:
     """An engine that small jobs start on demand, or that starts at once."""
-    spec = EngineSpec(
-        checkpoint=checkpoint, steps=2, width_px=64, height_px=64, max_batch=max_batch, replicas=replicas
-    )
+    values = {"steps": 2, "width_px": 64, "height_px": 64, "max_batch": max_batch}
+    spec = EngineSpec(checkpoint=checkpoint, replicas=replicas, pool=pool, **values)
     return line.ask(CreateEngine(spec=spec, start=start), EngineAccepted).engine_id
 
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from kernel.protocol.enums import ENDED_JOB_STATES, EngineState, JobState, ModelState
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, TokenId
 from kernel.protocol.rows import BlobRow, ModelRow
 from kernel.views.engines import find_engine
 from kernel.views.images import ImageFilter, find_image, list_images
@@ -13,6 +13,7 @@ from kernel.views.models import ModelFilter, find_model, list_models
 from kernel.views.page import MAX_LIMIT
 from kernel.views.reader import Reader
 from kernel.views.rows import EngineRow, ImageRow, JobRow
+from kernel.views.worker_tokens import list_worker_tokens
 from tests.acceptance.patience import wait_for
 
 
@@ -24,6 +25,10 @@ class Records:
 
     def close(self) -> None:
         self._reader.close()
+
+    def token_ids(self) -> list[TokenId]:
+        """Every enrollment token."""
+        return [row.token_id for row in list_worker_tokens(self._reader, MAX_LIMIT).items]
 
     def job(self, job_id: JobId) -> JobRow:
         found = find_job(self._reader, job_id)

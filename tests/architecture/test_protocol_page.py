@@ -23,6 +23,7 @@ from kernel.protocol import (
     values,
     webhooks,
     worker,
+    worker_tokens,
 )
 from kernel.protocol.ids import Epoch
 from tests.architecture.source_files import ROOT
@@ -43,6 +44,7 @@ MODULES: Final = {
     "errors": errors,
     "status": status,
     "values": values,
+    "worker_tokens": worker_tokens,
 }
 SPECIAL_TYPES: Final = {
     ("client.Command", "ask"): "Ask",

@@ -15,6 +15,7 @@ SHORT_FILES = {
     "kernel/protocol/version.py": "read by the build",
     "kernel/views/events.py": "the queries of one .sql file",
     "kernel/views/presets.py": "the queries of one .sql file",
+    "kernel/views/worker_tokens.py": "the queries of one .sql file",
     "kernel/views/named_sql.py": "shared by all views",
 }
 EXEMPT_FUNCTIONS = {

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.stage import Caller, create_engine, manager
+from bench.stage import Caller, create_engine, manager, token_of
 from kernel.protocol import client
-from kernel.protocol.enums import WorkerRole
-from kernel.protocol.ids import EngineId, JobId, WorkerId
-from kernel.protocol.join import Join, write_join
+from kernel.protocol.endpoints import back_endpoint
+from kernel.protocol.ids import EngineId, JobId
 from kernel.protocol.specs import JobRequest
 from tests.architecture.source_files import ROOT
 
 OPEN: Final = ("waiting", "processing")
+POOL: Final = "bench"
 SCRIPT: Final = ROOT / "docs/tiny_worker.py"
 
 
@@ -30,9 +30,9 @@ def test_the_tiny_worker_imports_nothing_of_this_project() -> None:
 
 def test_the_tiny_worker_makes_the_pictures_of_a_job_and_leaves_when_told_to(tmp_path: Path) -> None:
     with manager() as caller:
-        engine_id = create_engine(caller)
+        engine_id = create_engine(caller, POOL)
         caller.send(client.Watch())
-        with tiny_worker(caller, engine_id, tmp_path / "ticket") as process:
+        with tiny_worker(caller, tmp_path / "token") as process:
             job_id = submit(caller, engine_id)
             state = end_of(caller, job_id)
             caller.send(caller.command(client.StopEngine(engine_id=engine_id)))
@@ -41,28 +41,15 @@ def test_the_tiny_worker_makes_the_pictures_of_a_job_and_leaves_when_told_to(tmp
 
 
 @contextmanager
-def tiny_worker(caller: Caller, engine_id: EngineId, ticket: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """The script, invited to an engine; ended with the block."""
-    invited = caller.ask(client.InviteWorker(engine_id=engine_id))
-    assert isinstance(invited, client.WorkerInvited)
-    ticket.write_bytes(write_join(join_of(invited)))
-    with subprocess.Popen([sys.executable, "-P", str(SCRIPT), str(ticket)], cwd=ticket.parent) as process:
+def tiny_worker(caller: Caller, token: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The script, with a token of a pool; ended with the block."""
+    token_of(caller, POOL, token)
+    command = [sys.executable, "-P", str(SCRIPT), str(token), back_endpoint(caller.bus_folder)]
+    with subprocess.Popen(command, cwd=token.parent) as process:
         try:
             yield process
         finally:
             process.kill()
-
-
-def join_of(invited: client.WorkerInvited) -> Join:
-    return Join(
-        role=WorkerRole.ENGINE,
-        worker_id=WorkerId(invited.worker_id),
-        endpoint=invited.endpoint,
-        server_public_key=invited.server_public_key,
-        public_key=invited.public_key,
-        secret_key=invited.secret_key,
-        token=invited.token,
-    )
 
 
 def submit(caller: Caller, engine_id: EngineId) -> JobId:

@@ -20,9 +20,11 @@ from kernel.protocol import worker as wire
 from kernel.protocol.api_keys import KeyIssued
 from kernel.protocol.enums import DeliveryState, EngineState, JobState, Phase, WorkerRole
 from kernel.protocol.errors import InputsLost
+from kernel.protocol.ids import TokenId
 from kernel.protocol.rows import JobRow
 from kernel.protocol.waiting import may_pass
 from kernel.protocol.webhooks import WebhookIssued
+from kernel.protocol.worker_tokens import WorkerTokenIssued
 from tests.property.room import check_room
 from tests.unit.core.samples import CHECKPOINT
 
@@ -63,12 +65,14 @@ def check_action(world: Simulation, action: Action) -> None:
             _has_a_place(world.broker.world.workers[action.worker_id])
         case actions.SaveJob(row) if row.status is JobState.FAILED:
             _check_failure(world, row)
-        case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
+        case actions.LaunchWorker(worker_id) | actions.AdmitWorker(worker_id):
             epoch, _, number = worker_id.removeprefix("w").partition("-")
             assert (int(epoch), int(number)) > max(world.seen_workers, default=(0, 0))
         case actions.Reply(message=client.JobAccepted() as reply):
             assert reply.job_id in database.jobs or reply in [r.reply for r in database.replies.values()]
         case actions.Reply(message=KeyIssued() as reply):
+            assert replace(reply, text=None) in [stored.reply for stored in database.replies.values()]
+        case actions.Reply(message=WorkerTokenIssued() as reply):
             assert replace(reply, text=None) in [stored.reply for stored in database.replies.values()]
         case actions.Reply(message=WebhookIssued() as reply):
             assert replace(reply, secret=None) in [stored.reply for stored in database.replies.values()]
@@ -172,9 +176,9 @@ def check_world(simulation: Simulation) -> None:
         _error_is_waited_out(world, engine)
     inspected = [w.model_id for w in world.workers.values() if w.model_id is not None]
     assert len(inspected) == len(set(inspected)), "a model is given to one worker"
-    if not simulation.had_guests:
-        running = sum(engine.is_running for engine in world.engines.values())
-        assert running <= world.limits.max_running, "only guests may be too many"
+    running = sum(engine.is_running_here for engine in world.engines.values())
+    assert running <= world.limits.max_running, "those of pools do not count"
+    _pools_make_sense(world)
     for item in world.timers._when_s:
         assert _exists(world, item), item
     _claims_are_within_limits(simulation, world)
@@ -202,6 +206,7 @@ def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: Worl
     database = simulation.database
     assert world.models == database.models
     assert world.keys == database.keys
+    assert world.worker_tokens == database.worker_tokens
     assert database.key_uses == {
         (key_id, hour): use for key_id, hours in world.key_uses.items() for hour, use in hours.items()
     }
@@ -286,7 +291,7 @@ def _something_will_happen(world: World, job: Job) -> None:
     if job.row.status is JobState.PROCESSING:
         assert job.worker_id in world.workers
     elif world.phase is Phase.RUNNING and reconcile.is_wanted(world, engine):
-        is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
+        is_coming = bool(engine.workers)
         is_in_line = engine.row.engine_id in world.admission_queue
         assert is_coming or is_in_line or due.Relaunch(engine.row.engine_id) in world.timers
 
@@ -296,17 +301,14 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
     worker_id = worker.worker_id
     assert worker.state is not WorkerState.GONE
     wanted: dict[WorkerState, tuple[due.Due, ...]] = {
-        WorkerState.INVITED: (due.Hello(worker_id),),
+        WorkerState.IDLE: (due.Silence(worker_id),),
         WorkerState.LAUNCHED: (due.Hello(worker_id),),
         WorkerState.LOADING: (due.Load(worker_id),),
         WorkerState.READY: (due.Silence(worker_id),),
         WorkerState.DRAINING: (due.Silence(worker_id), due.Drain(worker_id)),
         WorkerState.TERMINATING: (due.Kill(worker_id),),
     }
-    assert (
-        worker.state in (WorkerState.INVITED, WorkerState.LAUNCHED)
-        or due.Hello(worker_id) not in world.timers
-    )
+    assert worker.state is WorkerState.LAUNCHED or due.Hello(worker_id) not in world.timers
     if worker.role is WorkerRole.ENGINE and worker.state is not WorkerState.LOADING:
         assert due.Load(worker_id) not in world.timers
     held = [world.jobs[job_id].row for job_id in worker.slots if job_id in world.jobs]
@@ -370,9 +372,31 @@ def _error_is_waited_out(world: World, engine: Engine) -> None:
 def _nobody_is_idle_while_a_job_waits(world: World, engine: Engine) -> None:
     if (job_id := world.next_job(engine)) is None:
         return
-    ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
+    ready = [w for w in engine.workers.values() if w.state is WorkerState.READY and not w.is_cordoned]
+    if engine.pool is not None and due.ComeBack() in world.timers:
+        return  # its worker may come back with it
     assert not any(affinity.can_take(w, world.jobs[job_id]) for w in ready)
     assert all(world.jobs[job_id].overtaken <= affinity.LOOK_AHEAD for job_id in engine.queue)
+
+
+def _pools_make_sense(world: World) -> None:
+    """A worker of a pool serves an engine of that pool, or leaves; no token admits more than it may."""
+    joined: Counter[TokenId] = Counter()
+    for worker in world.workers.values():
+        if worker.enrolled is None:
+            assert worker.state is not WorkerState.IDLE
+            continue
+        joined[worker.enrolled.token_id] += 1
+        assert (worker.engine_id is None) == (worker.state is WorkerState.IDLE) or worker.is_asked_to_leave
+        assert world.worker_tokens[worker.enrolled.token_id].revoked_at_ms is None, "it was cut off"
+        if worker.engine_id is not None and not worker.is_asked_to_leave:
+            assert world.engines[worker.engine_id].pool == worker.enrolled.pool
+    for token_id, count in joined.items():
+        most = world.worker_tokens[token_id].max_workers
+        assert most is None or count <= most
+    for engine in world.engines.values():
+        if engine.pool is None:
+            assert all(worker.is_local or worker.is_asked_to_leave for worker in engine.workers.values())
 
 
 def _exists(world: World, item: due.Due) -> bool:
@@ -394,7 +418,7 @@ def _exists(world: World, item: due.Due) -> bool:
             return ticket in world.claims[image_id]
         case due.Deliver(delivery_id):
             return delivery_id in world.deliveries.held
-        case due.Fetch() | due.Housekeeping() | due.Grace() | due.ApiProcess():
+        case due.Fetch() | due.Housekeeping() | due.Grace() | due.ApiProcess() | due.ComeBack():
             return True
         case due.Callbacks() | due.Resume():
             return True

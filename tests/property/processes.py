@@ -24,7 +24,13 @@ class Process:
     """The control maps that it sent, by lease."""
     model_id: ModelId | None = None
     loaded: wire.LoadEngine | None = None
+    ready: wire.EngineReady | None = None
     max_batch: int | None = None
+    key: str = ""
+    """Of a worker of a pool: the name of its CURVE key."""
+    token: str = ""
+    round: int = 0
+    """How often it has lost the Manager."""
 
     def hears(self, message: wire.WorkerOrder) -> None:
         """An order has arrived; what comes of it is for the rules to say."""
@@ -38,7 +44,10 @@ class Process:
                 self.max_batch = max_batch
             case wire.InspectModel(source=source):
                 self.model_id = source.model_id
-            case wire.Drain() | wire.Leave() | wire.Refuse():
+            case wire.Refuse():
+                self.is_asked_to_go = True
+                self.gives.clear()
+            case wire.Drain() | wire.Leave():
                 self.is_asked_to_go = True
             case _:
                 pass

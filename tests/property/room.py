@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from kernel.core import due
 from kernel.core.admission import memory_ledger, reconcile
 from kernel.core.events import Asked, Event, StopAsked
-from kernel.core.state.world import World
+from kernel.core.state.tables import WorkerState
+from kernel.core.state.world import Worker, World
 from kernel.protocol import client
 from kernel.protocol.enums import Phase
 from kernel.protocol.ids import EngineId
@@ -26,14 +27,23 @@ def check_room(world: World) -> None:
 def _check_line(world: World) -> None:
     for number, engine_id in enumerate(world.admission_queue):
         engine = world.engines[engine_id]
-        assert not engine.is_running
+        assert not any(engine.live_workers)
+        assert engine.pool is not None or not engine.is_running
         assert reconcile.is_wanted(world, engine)
         assert due.Turn(engine_id) in world.timers, "it will have its turn"
-        if number == 0 and memory_ledger.free_slots(world) > 0:
+        if engine.pool is not None:
+            assert due.ComeBack() in world.timers or not _idle_workers(world, engine.pool)
+        elif number == 0 and memory_ledger.free_slots(world) > 0:
             assert not any(
                 memory_ledger.find_place(world, engine, plan, {})
                 for plan in memory_ledger.plans(world, engine)
             )
+
+
+def _idle_workers(world: World, pool: str) -> list[Worker]:
+    """Workers that could serve any engine of the pool."""
+    members = [w for w in world.workers.values() if w.enrolled is not None and w.enrolled.pool == pool]
+    return [w for w in members if w.state is WorkerState.IDLE and not w.is_cordoned]
 
 
 @dataclass(frozen=True)

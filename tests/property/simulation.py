@@ -16,12 +16,14 @@ from kernel.core.events import (
 )
 from kernel.core.ports import Limits
 from kernel.core.state.tables import OPEN_JOB_STATES
+from kernel.core.state.world import World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import ControlType, EngineState, ModelType, Phase, WorkerRole
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import BlobId, DeliveryId, EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.rows import BlobRow
+from kernel.protocol.worker_tokens import CreateWorkerToken, WorkerTokenIssued
 from tests.property.invariants import check_action, check_refusal, check_world
 from tests.property.processes import Process
 from tests.property.room import before, check_closing
@@ -54,6 +56,9 @@ VAE = model("vae", ModelType.VAE)
 OTHER = checkpoint(ModelId("other"))
 
 
+POOL = "lab"
+
+
 class Crash(Enum):
     """When the Manager dies, seen from the next event that it handles."""
 
@@ -80,14 +85,23 @@ class Simulation(Story):
         self.attempts: dict[DeliveryId, actions.GiveDelivery] = {}
         """Callbacks that are on their way."""
         self.processes: dict[WorkerId, Process] = {}
+        self.lost: list[Process] = []
+        """Workers of pools that no Manager knows."""
+        self.coming: Process | None = None
+        """The one that enrolls now."""
+        self.joined = 0
+        self.secrets: list[str] = []
+        """The enrollment tokens that people have."""
         self.has_exited = False
         super().__init__(LORA, VAE, OTHER, limits=LIMITS, devices=FULL)
 
     def begin(self, **found: object) -> list[Action]:
-        """The Manager starts. Local workers of an earlier one are gone with it, guests are still there."""
-        self.processes = {p.worker_id: p for p in self.processes.values() if not p.is_local}
+        """The Manager starts. Local workers of an earlier one are gone with it, those of pools are still
+        there, and are to find out."""
+        for process in [p for p in self.processes.values() if not p.is_local]:
+            self.lose(process)
+        self.processes = {}
         self.has_process: dict[WorkerId, bool] = {}
-        self.had_guests = False
         self.writes, self.inputs, self.has_exited = [], [], False
         self.attempts = {}
         self.files &= {row.file_name for row in self.database.blobs.values()}
@@ -125,11 +139,10 @@ class Simulation(Story):
     def _count(self, effect: Effect) -> None:
         """What must never repeat, whether or not anybody was told."""
         match effect:
-            case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
+            case actions.LaunchWorker(worker_id) | actions.AdmitWorker(worker_id):
                 epoch, _, number = worker_id.removeprefix("w").partition("-")
                 self.seen_workers.append((int(epoch), int(number)))
                 self.has_process[worker_id] = isinstance(effect, actions.LaunchWorker)
-                self.had_guests = self.had_guests or not self.has_process[worker_id]
             case actions.ForgetWorker(worker_id):
                 del self.has_process[worker_id]
             case actions.GiveDelivery():
@@ -144,8 +157,14 @@ class Simulation(Story):
         match effect:
             case actions.LaunchWorker(worker_id, role):
                 self.processes[worker_id] = Process(worker_id, role, is_local=True)
-            case actions.MintTicket():
-                self.processes[effect.worker_id] = Process(effect.worker_id, WorkerRole.ENGINE, False)
+            case actions.AdmitWorker(worker_id):
+                assert self.coming is not None
+                self._is_admitted(self.coming, worker_id)
+            case actions.ForgetWorker(worker_id):
+                process = self.processes.get(worker_id)
+                if process is not None and not process.is_local:
+                    del self.processes[worker_id]
+                    self.lose(process)
             case actions.GiveJob():
                 if (process := self.processes.get(effect.worker_id)) is not None:
                     process.gives[effect.job_id] = effect
@@ -164,6 +183,46 @@ class Simulation(Story):
             case _:
                 pass
 
+    # Workers of pools.
+
+    def lose(self, process: Process) -> None:
+        """No Manager knows it any more: it enrolls again, unless it was leaving."""
+        process.round += 1
+        if not process.is_asked_to_go:
+            self.lost.append(process)
+
+    def joins(self, token: str) -> None:
+        """A host starts a worker."""
+        self.joined += 1
+        process = Process(WorkerId(""), WorkerRole.ENGINE, is_local=False, is_up=True)
+        process.key, process.token = f"?{self.joined}", token
+        self.lost.append(process)
+        self.comes_back(process)
+
+    def comes_back(self, process: Process) -> None:
+        """It enrolls, with what it holds. One that is refused ends."""
+        self.lost.remove(process)
+        self.coming = process
+        self.enrolls(process.token, process.key, **self._held_by(process))
+        self.coming = None
+
+    def loses_touch(self, process: Process) -> None:
+        """It thinks that the Manager is gone, which it is not."""
+        process.round += 1
+        self.enrolls(process.token, process.key, **self._held_by(process))
+
+    def _held_by(self, process: Process) -> dict[str, object]:
+        jobs = (wire.HeldJob(job_id=g.job_id, lease=g.lease) for g in process.gives.values())
+        load = None if process.loaded is None else process.loaded.load
+        ready = process.ready
+        return {"round": process.round, "load": load, "ready": ready, "jobs": tuple(jobs)}
+
+    def _is_admitted(self, process: Process, worker_id: WorkerId) -> None:
+        process.worker_id = worker_id
+        self.processes[worker_id] = process
+        if process.loaded is not None:
+            self.engine_of[worker_id] = process.loaded.load.engine_id
+
     # What processes do.
 
     def comes_up(self, process: Process) -> None:
@@ -179,6 +238,7 @@ class Simulation(Story):
         process.is_loaded = True
         engine_id = self.engine_of[process.worker_id]
         report = wire.EngineReady(engine_id=engine_id, device="cpu", memory_bytes=1, capacity=BATCH)
+        process.ready = report
         self.reports(process, report)
 
     def fails_to_load(self, process: Process, code: str = ModelUnreadable.code) -> None:
@@ -319,10 +379,34 @@ class Simulation(Story):
         if self.inputs:
             self.writes_inputs(self.inputs[0])
             return True
+        if self.lost:
+            self.comes_back(self.lost[0])
+            return True
+        if self._is_worker_wanted():
+            self._let_one_join()
+            return True
         if answerable := self.answerable():
             self.answers(answerable[0], 204)
             return True
         return any(self._let_work(process) for process in list(self.processes.values()))
+
+    def _is_worker_wanted(self) -> bool:
+        """True if an engine of the pool waits, and nobody has started a worker for it."""
+        world = self.broker.world
+        waits = any(world.engines[engine_id].pool == POOL for engine_id in world.admission_queue)
+        idle = [p for p in self.processes.values() if not p.is_local and p.worker_id not in self.engine_of]
+        is_coming = any(p.worker_id in world.workers and not _is_cordoned(world, p) for p in idle)
+        return waits and not is_coming and world.phase is Phase.RUNNING
+
+    def _let_one_join(self) -> None:
+        self.makes_token()
+        self.joins(self.secrets[-1])
+
+    def makes_token(self, **values: object) -> None:
+        """A person creates a token, and keeps it if it comes."""
+        reply = self.command(CreateWorkerToken(pool=POOL, **values))
+        if isinstance(reply, WorkerTokenIssued) and reply.text is not None:
+            self.secrets.append(reply.text)
 
     def _let_work(self, process: Process) -> bool:
         if process.worker_id not in self.broker.world.workers:
@@ -375,6 +459,9 @@ class Simulation(Story):
                 self.settle(lambda e=engine_id: not self._has_open_jobs(e))  # type: ignore[misc]
                 self.command(client.StopEngine(engine_id=engine_id))
                 self.settle(self._is_closed)
+        for process in [p for p in self.processes.values() if not p.is_local]:
+            self.says_goodbye(process)
+        self.lost = []
         self.wait(3_700.0)
         self.settle(self._is_at_rest)
 
@@ -397,3 +484,7 @@ class Simulation(Story):
             row.engine_id == engine_id and row.status in OPEN_JOB_STATES
             for row in self.database.jobs.values()
         )
+
+
+def _is_cordoned(world: World, process: Process) -> bool:
+    return world.workers[process.worker_id].is_cordoned

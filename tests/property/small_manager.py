@@ -33,6 +33,7 @@ from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import Lease, ModelId, WorkerId
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.status import Status
+from kernel.protocol.version import VERSION
 from kernel.shell import clock
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
@@ -80,16 +81,11 @@ class Hands:
         self.launched[action.worker_id] = action
         return None
 
-    def invite(self, action: actions.MintTicket) -> client.WorkerInvited:
-        return client.WorkerInvited(
-            worker_id=action.worker_id,
-            endpoint="",
-            server_public_key="",
-            public_key="",
-            secret_key="",
-            token=action.token,
-            expires_in_s=action.expires_in_s,
-        )
+    def admit(self, action: actions.AdmitWorker) -> None:
+        self.launched[action.worker_id] = actions.LaunchWorker(action.worker_id, WorkerRole.ENGINE, "")
+
+    def refuse(self, place: bytes, message: wire.Refuse) -> None:
+        self._decoder.decode(codec.encode(message))
 
     def send(self, worker_id: WorkerId, message: wire.WorkerOrder, blobs: Sequence[Frame] = ()) -> bool:
         order = self._decoder.decode(codec.encode(message, blobs=blobs)).body
@@ -225,11 +221,28 @@ class SmallManager:
         if worker_id in self.hands.gone:
             return False
         try:
-            arrival = self._back_door.read(Incoming(b"peer", worker_id, tuple(frames)), action.role)
+            incoming = Incoming(b"peer", worker_id, tuple(frames))
+            arrival = self._back_door.read(incoming, action.role, worker_id)
         except BadMessage:
             return False
         self.batch([arrival])
         return True
+
+    def hear_stranger(self, frames: Sequence[Frame]) -> bool:
+        """A stranger sends this. Returns: is it the one message that it may send?"""
+        try:
+            arrival = self._back_door.read_stranger(Incoming(b"peer", "?stranger", tuple(frames)))
+        except BadMessage:
+            return False
+        self.batch([arrival])
+        return True
+
+    def enroll(self, token: str) -> WorkerId:
+        """A worker joins a pool."""
+        enroll = wire.Enroll(token=token, version=VERSION, pid=1, host="there")
+        assert self.hear_stranger(codec.encode(enroll))
+        self.settle()
+        return list(self.hands.launched)[-1]
 
     def tell(self, ask: client.Ask, blobs: Sequence[bytes] = (), key: str = "") -> client.BrokerReply:
         """An honest command. Returns: the answer."""

@@ -41,8 +41,9 @@ from kernel.protocol.webhooks import (
     RotateWebhook,
     TestWebhook,
 )
+from kernel.protocol.worker_tokens import CordonWorker, DrainWorker, RevokeWorker, RevokeWorkerToken
 from tests.property.processes import Process
-from tests.property.simulation import CRAMPED, FULL, GOODBYE, TIGHT, WITH_BLOB, Crash, Simulation
+from tests.property.simulation import CRAMPED, FULL, GOODBYE, POOL, TIGHT, WITH_BLOB, Crash, Simulation
 from tests.unit.core.samples import CHECKPOINT, create_key, register, spec, submit
 from tests.unit.core.story import CORRELATION
 
@@ -98,13 +99,18 @@ class AnyWorld(RuleBasedStateMachine):
     # Clients.
 
     @precondition(lambda self: len(self.world.database.engines) < 4)
-    @rule(start=st.booleans(), autostart=st.booleans(), replicas=st.sampled_from([1, 2, UP_TO_3]))
-    def person_creates_an_engine(self, start, autostart, replicas):
-        ask = client.CreateEngine(spec=spec(autostart=autostart, replicas=replicas), start=start)
-        self.world.command(ask)
+    @rule(
+        start=st.booleans(),
+        autostart=st.booleans(),
+        replicas=st.sampled_from([1, 2, UP_TO_3]),
+        pool=st.sampled_from([None, POOL]),
+    )
+    def person_creates_an_engine(self, start, autostart, replicas, pool):
+        wanted = spec(autostart=autostart, replicas=replicas, pool=pool)
+        self.world.command(client.CreateEngine(spec=wanted, start=start))
 
     @precondition(lambda self: self.world.database.engines)
-    @rule(number=which, now=st.booleans(), kind=st.sampled_from(["start", "stop", "delete", "invite"]))
+    @rule(number=which, now=st.booleans(), kind=st.sampled_from(["start", "stop", "delete"]))
     def person_turns_to_an_engine(self, number, now, kind):
         engine_id = pick(self.world.database.engines, number)
         match kind:
@@ -114,8 +120,6 @@ class AnyWorld(RuleBasedStateMachine):
                 self.world.command(client.StopEngine(engine_id=engine_id, now=now))
             case "delete":
                 self.world.command(client.DeleteEngine(engine_id=engine_id, keep_images=now))
-            case "invite":
-                self.world.ask_actions(client.InviteWorker(engine_id=engine_id))
 
     @precondition(lambda self: self.world.database.engines)
     @rule(
@@ -130,6 +134,7 @@ class AnyWorld(RuleBasedStateMachine):
                 "max_batch": st.sampled_from([None, 1]),
                 "keep_alive_s": st.sampled_from([None, 1.0]),
                 "autostart": st.booleans(),
+                "pool": st.sampled_from([None, POOL]),
                 "loras": st.sampled_from([(), (LoraUse(model_id="lora"),)]),
                 "name": st.sampled_from([None, "one", "two"]),
             },
@@ -436,6 +441,53 @@ class AnyWorld(RuleBasedStateMachine):
     def old_report_is_said_again(self, number):
         worker_id, report = pick(reversed(self.world.said), number)
         self.world.say(worker_id, report, isinstance(report, WITH_BLOB))
+
+    # Workers of pools.
+
+    def members(self):
+        return self.processes(lambda p: not p.is_local)
+
+    @precondition(lambda self: len(self.world.secrets) < 3)
+    @rule(most=st.sampled_from([None, None, 1]), life_s=st.sampled_from([None, None, 60.0]))
+    def person_creates_a_token(self, most, life_s):
+        self.world.makes_token(max_workers=most, expires_in_s=life_s)
+
+    @precondition(lambda self: self.world.database.worker_tokens)
+    @rule(number=which)
+    def person_revokes_a_token(self, number):
+        token_id = pick(self.world.database.worker_tokens, number)
+        self.world.command(RevokeWorkerToken(token_id=token_id))
+
+    @precondition(lambda self: self.world.secrets and len(self.members()) < 4)
+    @rule(number=which)
+    def host_starts_a_worker(self, number):
+        self.world.joins(pick(self.world.secrets, number))
+
+    @precondition(lambda self: self.world.lost)
+    @rule(number=which, comes=st.sampled_from([True, True, False]))
+    def lost_worker_comes_back_or_dies(self, number, comes):
+        process = pick(self.world.lost, number)
+        if comes:
+            self.world.comes_back(process)
+        else:
+            self.world.lost.remove(process)
+
+    @precondition(lambda self: self.members())
+    @rule(number=which)
+    def worker_loses_touch(self, number):
+        self.world.loses_touch(pick(self.members(), number))
+
+    @precondition(lambda self: self.processes())
+    @rule(number=which, kind=st.sampled_from(["cordon", "uncordon", "drain", "revoke"]))
+    def person_turns_to_a_worker(self, number, kind):
+        worker_id = pick(self.processes(), number).worker_id
+        match kind:
+            case "drain":
+                self.world.command(DrainWorker(worker_id=worker_id))
+            case "revoke":
+                self.world.command(RevokeWorker(worker_id=worker_id))
+            case _:
+                self.world.command(CordonWorker(worker_id=worker_id, is_cordoned=kind == "cordon"))
 
     # The disk, the clock, and the Manager itself.
 

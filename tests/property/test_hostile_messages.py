@@ -13,6 +13,7 @@ from kernel.protocol.enums import ModelState, WorkerRole
 from kernel.protocol.errors import InternalError
 from kernel.protocol.ids import ModelId
 from kernel.protocol.webhooks import CreateWebhook, TestWebhook
+from kernel.protocol.worker_tokens import CreateWorkerToken
 from tests.property.small_manager import CORRELATION, SmallManager
 from tests.unit.core.samples import create_key, fingerprint, register, spec, submit
 from tests.unit.protocol.examples import MESSAGES
@@ -112,13 +113,20 @@ def with_work():
     webhook_id = manager.tell(CreateWebhook(url="https://receiver.example/")).webhook_id
     manager.tell(TestWebhook(webhook_id=webhook_id))
     sender = manager.newest(WorkerRole.FETCH)
+    token = manager.tell(CreateWorkerToken(pool="gpu-lab"))
+    ids["token"] = token.token_id
+    member = manager.enroll(token.text)
     ids["job"], ids["image"] = accepted[0].job_id, accepted[0].image_ids[1]
-    return manager, ids, {"fetch": fetcher, "scan": scanner, "send": sender, "engine": worker}
+    return (
+        manager,
+        ids,
+        {"fetch": fetcher, "scan": scanner, "send": sender, "engine": worker, "member": member},
+    )
 
 
 def role_of(name):
     """The worker that reports this."""
-    roles = {"GetModel": "engine", "Scan": "scan", "Callback": "send", "Model": "fetch"}
+    roles = {"GetModel": "engine", "Enroll": "member", "Scan": "scan", "Callback": "send", "Model": "fetch"}
     return next((role for part, role in roles.items() if part in name), "engine")
 
 
@@ -136,7 +144,7 @@ def twisted(name, twists, ids, lease, command_key="key-1"):
     """The body of an example, with ids of things that there are, and with other values in some places."""
     raw = msgspec.to_builtins(SAID[name], builtin_types=(bytes,), enc_hook=str)
     raw = msgspec.msgpack.decode(msgspec.msgpack.encode(raw))
-    known = {"m-1": "model", "e-1": "engine", "j-1": "job", "i-1": "image"}
+    known = {"m-1": "model", "e-1": "engine", "j-1": "job", "i-1": "image", "t-1": "token"}
     for holder, key in places(raw, []):
         if isinstance(holder[key], str) and holder[key] in known:
             holder[key] = ids[known[holder[key]]]
@@ -224,6 +232,20 @@ def ask(manager, role, frames):
         assert manager.changes() == changes
         assert manager.memory() == before
     manager.settle()
+
+
+def test_each_value_in_each_place_of_what_a_stranger_says_is_refused():
+    manager, ids, _workers = with_work()
+    name = "WorkerReport.Enroll"
+    count = len(places(msgspec.msgpack.decode(msgspec.msgpack.encode(SAID[name])), []))
+    changes = manager.changes()
+    for place in range(count):
+        for value in SCALARS:
+            body = twisted(name, [(place, value)], ids, manager.hands.leases[0])
+            manager.hear_stranger([codec.encode(client.GetStatus(), CORRELATION)[0], body])
+            manager.settle()
+            assert (manager.unexpected.count, manager.changes()) == (0, changes), (place, value)
+    manager.check()
 
 
 @pytest.mark.parametrize("value", [nan, inf, 1e300, -1.0])

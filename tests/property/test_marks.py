@@ -13,6 +13,13 @@ from kernel.protocol.api_keys import RevokeKey, RotateKey
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import ModelId
 from kernel.protocol.specs import JobRequest
+from kernel.protocol.worker_tokens import (
+    CordonWorker,
+    CreateWorkerToken,
+    DrainWorker,
+    RevokeWorker,
+    RevokeWorkerToken,
+)
 from tests.property.small_manager import CORRELATION, DEVICES
 from tests.property.test_hostile_messages import with_work
 from tests.unit.core.counting_ids import CountingIds
@@ -96,7 +103,11 @@ def events():
         "create a key": create_key(),
         "rotate a key": RotateKey(key_id=ids["key"]),
         "revoke a key": RevokeKey(key_id=ids["key"]),
-        "invite": client.InviteWorker(engine_id=engine_id),
+        "create a token": CreateWorkerToken(pool="lab"),
+        "revoke a token": RevokeWorkerToken(token_id=ids["token"]),
+        "cordon": CordonWorker(worker_id=workers["member"], is_cordoned=True),
+        "drain": DrainWorker(worker_id=workers["member"]),
+        "revoke a worker": RevokeWorker(worker_id=workers["member"]),
         "shutdown": client.Shutdown(now=True),
     }
     facts = replace(NO_FACTS, devices=DEVICES, image=image(limit=1))
@@ -154,4 +165,5 @@ def test_what_says_that_nothing_has_changed_has_changed_nothing(name):
 def test_roles_of_the_workers_that_speak():
     manager, _ids, workers = with_work()
     roles = {name: manager.broker.world.workers[worker_id].role for name, worker_id in workers.items()}
-    assert roles == {"engine": WorkerRole.ENGINE} | dict.fromkeys(("fetch", "scan", "send"), WorkerRole.FETCH)
+    engines, fetchers = ("engine", "member"), ("fetch", "scan", "send")
+    assert roles == dict.fromkeys(engines, WorkerRole.ENGINE) | dict.fromkeys(fetchers, WorkerRole.FETCH)

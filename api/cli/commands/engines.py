@@ -1,7 +1,6 @@
 """`spoon engines`: create, edit, start, stop and delete engines."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,22 +13,15 @@ from api.cli.engine_options import Said, engine_edit, engine_edit_options, engin
 from api.cli.exit_codes import Refusal
 from api.cli.job_options import in_options
 from api.cli.options import (
-    STDOUT,
     WordChoice,
     all_option,
-    check_out,
     confirm,
     json_option,
     limit_option,
-    out_option,
     yes_option,
 )
-from api.cli.output import print_json, print_table, print_thing, printable, size, write_secret
-from kernel.protocol.client import InviteWorker, WorkerInvited
-from kernel.protocol.enums import EngineState, WorkerRole
-from kernel.protocol.errors import BadMessage
-from kernel.protocol.ids import EngineId
-from kernel.protocol.join import Join, write_join
+from api.cli.output import print_json, print_table, print_thing, printable, size
+from kernel.protocol.enums import EngineState
 from kernel.protocol.type_info import analyzed
 
 if TYPE_CHECKING:
@@ -302,77 +294,6 @@ def delete(invocation: Invocation, engine: str, images: str | None, is_sure: boo
 
 def _has_images(rest: "Rest", engine_id: str) -> bool:
     return bool(list_items(rest, "/v1/images", {"engine_id": engine_id, "gone": "false"}, 1))
-
-
-@engines.command()
-@click.argument("engine", shell_complete=engine_names)
-@out_option(
-    click.Path(path_type=Path, dir_okay=False), "Ticket file, or - for stdout. [default: ENGINE.ticket]"
-)
-@click.option(
-    "--file-root",
-    "file_roots",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder on the worker's host from which it may load file:// models. Repeatable. "
-    "[default: models.file_roots and models.folders]",
-)
-@click.option(
-    "--detectors-folder",
-    type=click.Path(path_type=Path),
-    help="Folder on the worker's host with the control-map detectors. [default: models.detectors_folder]",
-)
-@click.pass_obj
-def invite(
-    invocation: Invocation,
-    engine: str,
-    out: Path | None,
-    file_roots: tuple[Path, ...],
-    detectors_folder: Path | None,
-) -> None:
-    """Write a ticket that lets a worker started by hand join ENGINE (an id or name).
-
-    The ticket file is secret, admits one worker and expires after a short time. A worker on another host can
-    join only if bus.endpoint is configured and reachable from there.
-
-    \b
-    Examples:
-      spoon engines invite portraits --out portraits.ticket
-      spoon worker --join-file portraits.ticket
-    """
-    check_out(out)
-    with invocation.rest() as rest:
-        found = find_engine(rest, engine)
-    file = out or Path(f"{found.name or found.engine_id}.ticket".replace("/", "_"))
-    check_out(file)
-    with invocation.manager() as manager:
-        invited = manager.ask(InviteWorker(engine_id=EngineId(found.engine_id)))
-    if not isinstance(invited, WorkerInvited):
-        raise BadMessage(f"unexpected reply from the Manager: {type(invited).__name__} instead of a ticket")
-    roots = file_roots or invocation.settings().models.roots
-    detectors = detectors_folder or invocation.settings().detectors_folder
-    ticket = write_join(_ticket(invited, roots, detectors))
-    soon = f"start the worker within {invited.expires_in_s:.0f} seconds"
-    if file == STDOUT:
-        click.echo(ticket, nl=False)
-        click.echo(soon, err=True)
-    else:
-        write_secret(file, ticket)
-        click.echo(f"saved {file}; {soon}")
-
-
-def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: Path) -> Join:
-    return Join(
-        role=WorkerRole.ENGINE,
-        worker_id=invited.worker_id,
-        endpoint=invited.endpoint,
-        server_public_key=invited.server_public_key,
-        public_key=invited.public_key,
-        secret_key=invited.secret_key,
-        token=invited.token,
-        file_roots=tuple(str(root) for root in roots),
-        detectors_folder=str(detectors_folder),
-    )
 
 
 def _say_checked(answer: bytes, as_json: bool) -> None:

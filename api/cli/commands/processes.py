@@ -16,7 +16,6 @@ from conf.load import settings_of
 from kernel.protocol.join import (
     CACHE_BYTES_OPTION,
     CACHE_FOLDER_OPTION,
-    JOIN_FILE_OPTION,
     MAP_OPTION,
     worker_environ,
 )
@@ -82,11 +81,10 @@ def api_(invocation: Invocation, config_file: Path | None) -> None:
 
 @click.command()
 @click.option(
-    JOIN_FILE_OPTION,
-    "ticket",
+    "--token-file",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Ticket file from `spoon engines invite`.",
+    help="File with an enrollment token, from `spoon workers token create`. Only you may be able to read it.",
 )
 @click.option(
     CACHE_FOLDER_OPTION,
@@ -111,27 +109,68 @@ def api_(invocation: Invocation, config_file: Path | None) -> None:
     metavar="THERE=HERE",
     help="A shared folder: its path on the server's host, and on this one. Can be repeated.",
 )
-def worker(ticket: Path, cache: Path | None, cache_bytes: int, mappings: tuple[str, ...]) -> None:
-    """Run an engine worker by hand, on this or another host.
+@click.option(
+    "--manager",
+    required=True,
+    metavar="URL",
+    help="Address of the server's bus (its bus.endpoint), e.g. tcp://192.168.1.2:7871.",
+)
+@click.option(
+    "--file-root",
+    "file_roots",
+    multiple=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of this host from which file:// models may be loaded. Repeatable. "
+    "[default: models.file_roots, models.folders and models.folder]",
+)
+@click.option(
+    "--detectors-folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of this host with the control-map detectors. [default: models.detectors_folder]",
+)
+@click.option(
+    "--launch",
+    metavar="NAME",
+    help="Which of a launcher's workers this is. Such a worker is not started again once it has ended.",
+)
+@click.pass_obj
+def worker(
+    invocation: Invocation,
+    token_file: Path,
+    manager: str,
+    cache: Path | None,
+    cache_bytes: int,
+    mappings: tuple[str, ...],
+    file_roots: tuple[Path, ...],
+    detectors_folder: Path | None,
+    launch: str | None,
+) -> None:
+    """Run a worker of a pool on this host, which may be any that reaches the server.
 
-    The Manager starts local workers itself. Use this command for workers that it cannot start, e.g. on
-    another host. Each ticket admits one worker.
+    It joins the pool of its token and serves the engines of that pool, one after the other. If it loses the
+    server, it keeps its model and its jobs, and comes back by itself. Ctrl-C or SIGTERM stops it after its
+    running jobs; a second one stops it at once.
 
     A model's file that is not on this host is copied from the server's, once for all workers with the same
     cache folder. Shared folders save that: say with --map where they are here.
 
     \b
     Examples:
-      spoon worker --join-file portraits.ticket
-      spoon worker --join-file portraits.ticket --map /srv/models=/mnt/models
-      spoon worker --join-file portraits.ticket --cache-folder /scratch/models --cache-size 200GB
+      spoon worker --token-file gpu-lab.token --manager tcp://192.168.1.2:7871
+      spoon worker --token-file F --manager tcp://10.0.0.1:7871 --map /srv/models=/mnt/models
+      spoon worker --token-file F --manager tcp://10.0.0.1:7871 --cache-folder /scratch --cache-size 200GB
     """
-    options = [f"{MAP_OPTION}={mapping}" for mapping in mappings]
+    settings = invocation.settings()
+    options = ["--token-file", str(token_file.absolute()), "--manager", manager]
+    for root in file_roots or (*settings.models.roots, settings.models.folder):
+        options += ["--file-root", str(root)]
+    detectors = str((detectors_folder or settings.detectors_folder).absolute())
+    options += ["--detectors-folder", detectors, *(("--launch", launch) if launch else ())]
+    options += [f"{MAP_OPTION}={mapping}" for mapping in mappings]
     folder = cache or worker_cache()
     if folder is not None and cache_bytes:
         options += [CACHE_FOLDER_OPTION, str(folder.absolute()), CACHE_BYTES_OPTION, str(cache_bytes)]
-    environ = worker_environ(os.environ)
-    _exec("engine_worker.main", *options, JOIN_FILE_OPTION, str(ticket.absolute()), environ=environ)
+    _exec("engine_worker.supervisor", *options, environ=worker_environ(os.environ))
 
 
 def _verbosity(verbose: bool) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ class Failing(Protocol):
     def retry_at_ms(self) -> int | None: ...
     @property
     def jobs_paused_since_ms(self) -> int | None: ...
+    @property
+    def pool(self) -> str | None: ...
 
 
 def awaited(engine: Failing) -> WaitsFor:
@@ -34,6 +36,7 @@ def awaited(engine: Failing) -> WaitsFor:
         engine.waits_since_ms,
         engine.retry_at_ms,
         engine.jobs_paused_since_ms,
+        engine.pool,
     )
 
 
@@ -69,6 +72,8 @@ def _advice(what: WaitsFor, retry_at_ms: int | None) -> str:
             return "the engine will be retried when its queue is resumed"
         case WaitsFor.ROOM:
             return "the engine will be retried when there is enough free memory"
+        case WaitsFor.WORKER:
+            return "the engine will be retried when a worker of its pool is free"
         case WaitsFor.ENGINE | WaitsFor.TURN:
             return "the engine is being restarted"
         case _:

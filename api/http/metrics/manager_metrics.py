@@ -1,5 +1,6 @@
 """Metrics of the Manager, its workers and its devices: what it says of this moment, and since its start."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -34,6 +35,7 @@ class ManagerMetrics(Collector):
             yield from _of_process(status)
             yield from _of_devices(status)
             yield from _of_engines(status)
+            yield from _of_pools(status)
 
 
 def _of_process(status: Status) -> Iterator[Metric]:
@@ -74,6 +76,23 @@ def _of_engines(status: Status) -> Iterator[Metric]:
     for one in rows:
         lost.add_metric([one.name], one.workers_lost)
     yield lost
+
+
+def _of_pools(status: Status) -> Iterator[Metric]:
+    """Workers of pools by state, and the memory of the devices that they saw when they joined."""
+    members = [one for one in status.workers if one.pool is not None]
+    workers = GaugeMetricFamily("spoon_pool_workers", "Workers of the pool.", labels=["pool", "state"])
+    for (pool, state), count in sorted(Counter((one.pool or "", one.state) for one in members).items()):
+        workers.add_metric([pool, state], count)
+    yield workers
+    total, free = Counter[str](), Counter[str]()
+    for one in members:
+        for device in one.devices:
+            total[one.pool or ""] += device.total_bytes
+            free[one.pool or ""] += device.free_bytes
+    yield _by("pool", "spoon_pool_device_total_bytes", "Memory of the workers' devices.", total.items())
+    text = "Memory of the workers' devices that nobody used when they joined."
+    yield _by("pool", "spoon_pool_device_free_bytes", text, free.items())
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

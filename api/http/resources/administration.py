@@ -1,6 +1,6 @@
 """/v1/system, /v1/system/doctor and the logs of engines: for those who run the server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -12,6 +12,7 @@ from api.http.contract.request_parsing import QueryReader
 from api.http.contract.responses import StoredError, moment, send
 from api.http.contract.system_types import System, folders_of, manager_of, storage_of, versions_of
 from api.http.framework.series import Series
+from api.http.resources.workers import Workers
 from api.installation.diagnosis import CheckResult, Verdict
 from api.port import BusPort
 from conf.settings import Settings
@@ -63,9 +64,10 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Administration:
-    """The server itself, and the logs of its workers."""
+    """The server itself, its workers, and their logs."""
 
-    def __init__(self, settings: Settings, bus: BusPort, reader: Reader) -> None:
+    def __init__(self, settings: Settings, bus: BusPort, reader: Reader, now_ms: Callable[[], int]) -> None:
+        self.workers = Workers(bus, reader, now_ms)
         self._settings = settings
         self._bus = bus
         self._reader = reader

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from msgspec.structs import replace as changed
 
 from kernel.core import due
-from kernel.core.admission import memory_ledger
+from kernel.core.admission import memory_ledger, pools
 from kernel.core.admission.memory_report import absent_device, explain
 from kernel.core.lifecycle import engines, workers
 from kernel.core.memory_model import memory_demand
@@ -103,7 +103,7 @@ def fill(world: World, engine: Engine) -> None:
     for _ in range(missing):
         if not is_measured:
             workers.launch(world, WorkerRole.ENGINE, engine)
-        elif world.admission_queue or not any(
+        elif any(world.engines[other].pool is None for other in world.admission_queue) or not any(
             _launch(world, engine, plan, Claims()) for plan in memory_ledger.plans(world, engine)
         ):
             return
@@ -112,7 +112,10 @@ def fill(world: World, engine: Engine) -> None:
 def grow(world: World, engine: Engine) -> bool:
     """Launch one more worker of a running engine, under its best plan, if memory is known to be free and no
     engine waits for any."""
-    if world.admission_queue or not memory_ledger.candidates(world, engine.row.spec.device):
+    if engine.pool is not None:
+        return pools.grow(world, engine, engine.pool)
+    waits = any(world.engines[other].pool is None for other in world.admission_queue)
+    if waits or not memory_ledger.candidates(world, engine.row.spec.device):
         return False
     return _launch(world, engine, memory_ledger.plans(world, engine)[0], Claims())
 
@@ -146,9 +149,13 @@ def is_too_large(world: World, engine: Engine) -> bool:
 
 
 def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
+    if engine.pool is not None:
+        if pools.serve(world, engine, engine.pool):
+            engines.leave_admission_queue(world, engine)
+            engines.refresh(world, engine)
+        return
     if (fault := absent_device(world, engine.row.spec.device)) is not None:
-        if not engine.workers:  # a worker on another host, which may have the device, keeps the engine alive
-            engines.fail(world, engine, DeviceUnavailable.code, fault)
+        engines.fail(world, engine, DeviceUnavailable.code, fault)
         return
     if is_too_large(world, engine):
         engines.fail(world, engine, NotEnoughMemory.code, explain(world, engine).detail)
@@ -208,7 +215,7 @@ def _has_slot(world: World, claims: Claims) -> bool:
 
 
 def _stopping(world: World) -> int:
-    return sum(e.is_stopping and e.is_running for e in world.engines.values())
+    return sum(e.is_stopping and e.is_running_here for e in world.engines.values())
 
 
 def _evict_for(
@@ -295,7 +302,7 @@ def _working(world: World) -> list[Engine]:
 
 
 def _is_on_demand(engine: Engine) -> bool:
-    return not engine.is_pinned and not engine.is_stopping
+    return not engine.is_pinned and not engine.is_stopping and engine.pool is None
 
 
 def _turn_began_s(engine: Engine) -> float | None:

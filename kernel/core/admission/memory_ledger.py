@@ -5,7 +5,7 @@ allocated theirs yet. So the ledger counts promises. A device's pool is its free
 workers hold; it changes only when other programs take or give memory, so a measurement that is ten seconds
 old is good enough, and a worker's exit needs no new one. From launch to exit each worker has a reservation
 out of the pool, which counts as the larger of the predicted and the observed use, also while the worker is
-idle: its next job will need it. Workers on other hosts are not in the ledger. Units: bytes. Source: adr/0025.
+idle: its next job will need it. Workers of pools are not in the ledger. Units: bytes. Source: adr/0025.
 """
 
 from bisect import bisect_right
@@ -93,8 +93,8 @@ def promised_bytes(world: World, device: str) -> int:
 
 
 def free_slots(world: World) -> int:
-    """How many more engines `max_running` allows."""
-    return world.limits.max_running - sum(e.is_running for e in world.engines.values())
+    """How many more engines `max_running` allows on this host."""
+    return world.limits.max_running - sum(e.is_running_here for e in world.engines.values())
 
 
 def largest_bytes(world: World, device: str) -> int:

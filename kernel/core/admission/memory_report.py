@@ -90,7 +90,9 @@ def _last_resort(world: World, device: str, needed_bytes: int) -> str:
 
 
 def _too_many(world: World) -> NotEnoughMemory:
-    running = [e.row.name or e.row.engine_id for e in world.engines.values() if e.is_running]
+    running = [
+        e.row.name or e.row.engine_id for e in world.engines.values() if e.is_running and e.pool is None
+    ]
     return NotEnoughMemory(
         f"{len(running)} engines are running, which is the maximum (engines.max_running): "
         f"stop one of {', '.join(running)} first, or raise the limit"

@@ -9,7 +9,7 @@ then; admission runs after it, because this engine may have freed what another o
 """
 
 from kernel.core import due
-from kernel.core.admission import affinity, engine_admission, scaling
+from kernel.core.admission import affinity, engine_admission, pools, scaling
 from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
@@ -72,22 +72,29 @@ def is_wanted(world: World, engine: Engine) -> bool:
 def _give_waiting_jobs(world: World, engine: Engine) -> None:
     if world.unwritten:
         return  # their images would fail to be stored on the same disk
-    ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
+    ready = [w for w in engine.workers.values() if w.state is WorkerState.READY and not w.is_cordoned]
     while ready and (job_id := world.next_job(engine)) is not None:
         if (chosen := affinity.choose(world, engine, ready, world.jobs[job_id])) is None:
             return
         job, worker = chosen
+        if job.row.lease is not None and due.ComeBack() in world.timers and engine.pool is not None:
+            return  # its worker may come back with it
         jobs.give(world, engine, worker, job)
 
 
 def _start_missing_workers(world: World, engine: Engine) -> None:
     """A closed engine enters the admission queue for its first worker; a running one gets replicas from free
     memory."""
-    if not is_wanted(world, engine) or engine.is_running:
+    is_served = engine.is_running if engine.pool is None else any(engine.live_workers)
+    if not is_wanted(world, engine) or is_served:
         engines.leave_admission_queue(world, engine)
     if not is_wanted(world, engine):
         return
     is_backing_off = due.Relaunch(engine.row.engine_id) in world.timers
+    if engine.pool is not None:
+        if not is_backing_off and not _is_supplied(world, engine, engine.pool):
+            engine_admission.join(world, engine)
+        return
     is_leaving = any(w.is_asked_to_leave for w in engine.workers.values())
     missing = engines.wanted_workers(engine) - sum(1 for _ in engine.live_workers)
     if missing <= 0 or is_backing_off or is_leaving:
@@ -96,6 +103,12 @@ def _start_missing_workers(world: World, engine: Engine) -> None:
         engine_admission.fill(world, engine)
     else:
         engine_admission.join(world, engine)
+
+
+def _is_supplied(world: World, engine: Engine, pool: str) -> bool:
+    """Give an engine of a pool its missing workers, unless another one waits for a first worker."""
+    waits = any(world.engines[other].pool == pool for other in world.admission_queue)
+    return any(engine.live_workers) if waits else pools.supply(world, engine, pool)
 
 
 def _watch_idleness(world: World, engine: Engine) -> None:

@@ -60,9 +60,9 @@ def give_up(world: World, engine: Engine, worker: Worker) -> bool:
 
 def _is_long(world: World, engine: Engine) -> bool:
     """True if the queue is so long that a further worker would help, and the engine may have one."""
-    live, settled = list(engine.live_workers), (WorkerState.READY, WorkerState.INVITED)
+    live = list(engine.live_workers)
     has_room = engines.wanted_workers(engine) <= len(live) < engine.row.spec.max_replicas
-    if not has_room or any(w.state not in settled for w in engine.workers.values()):
+    if not has_room or any(w.state is not WorkerState.READY for w in engine.workers.values()):
         return False
     if world.now.mono_s < engine.grows_at_s:
         return False
@@ -75,7 +75,7 @@ def _has_spare(world: World, engine: Engine) -> bool:
     """True if one of the workers that were added is not needed now."""
     if engine.extra_replicas == 0 or world.has_work(engine):
         return False
-    return any(w.state is WorkerState.READY and w.is_local and not w.slots for w in engine.workers.values())
+    return any(w.state is WorkerState.READY and not w.slots for w in engine.workers.values())
 
 
 def _since(world: World, since_s: float | None, *, holds: bool) -> float | None:

@@ -14,6 +14,7 @@ from kernel.core.commands import (
     queue_commands,
     submissions,
     webhook_commands,
+    worker_commands,
 )
 from kernel.core.events import Asked, Facts
 from kernel.core.handlers import manager_lifecycle
@@ -36,6 +37,14 @@ from kernel.protocol.webhooks import (
     TestWebhook,
     WebhookAsk,
 )
+from kernel.protocol.worker_tokens import (
+    CordonWorker,
+    CreateWorkerToken,
+    DrainWorker,
+    RevokeWorker,
+    RevokeWorkerToken,
+    WorkerAsk,
+)
 
 RETRY_S = 1.0
 _Setup = (
@@ -51,6 +60,7 @@ _Setup = (
     | client.DeleteEngine
     | client.PauseQueue
     | client.ResumeQueue
+    | WorkerAsk
 )
 
 
@@ -83,9 +93,6 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
     if submissions.join(world, event):
         return None
     match event.ask:
-        case client.InviteWorker() as ask:
-            engine_commands.invite(world, event, ask)
-            return None
         case client.SubmitJob(validate_only=True) as ask:
             return job_commands.submit(world, ask, event.facts)
         case client.CreateEngine(validate_only=True) as ask:
@@ -174,6 +181,8 @@ def _change_setup(world: World, ask: _Setup, facts: Facts) -> client.SingleReply
             return queue_commands.pause(world, ask)
         case client.ResumeQueue():
             return queue_commands.resume(world, ask)
+        case CreateWorkerToken() | RevokeWorkerToken() | CordonWorker() | DrainWorker() | RevokeWorker():
+            return worker_commands.change(world, ask)
         case _:
             assert_never(ask)
 

@@ -1,9 +1,8 @@
-"""Commands on engines: create, start, stop, delete, invite a worker."""
+"""Commands on engines: create, start, stop, delete."""
 
-from kernel.core import actions, due
-from kernel.core.admission import engine_admission, memory_report, reconcile
-from kernel.core.events import Asked
-from kernel.core.lifecycle import engines, workers
+from kernel.core import due
+from kernel.core.admission import engine_admission, memory_report, pools, reconcile
+from kernel.core.lifecycle import engines
 from kernel.core.state import model_refs, transitions
 from kernel.core.state.world import Engine, World
 from kernel.protocol import client
@@ -11,7 +10,6 @@ from kernel.protocol.enums import EngineState, Phase
 from kernel.protocol.errors import (
     EngineNotFound,
     EngineRunning,
-    IllegalMove,
     NameTaken,
     ShuttingDown,
     wrong_field,
@@ -42,6 +40,8 @@ def check(world: World, ask: client.CreateEngine) -> EngineValid:
     Raises: as `create`, so NotEnoughMemory only if it should start.
     """
     engine = plan(world, ask.spec, is_to_run=ask.start)
+    if engine.pool is not None:
+        return pools.outlook(world, engine, engine.pool)
     fault = memory_report.absent_device(world, ask.spec.device)
     closed = None if fault is not None else engine_admission.closed_for(world, engine)
     refused = memory_report.explain(world, engine) if fault is None and closed is None else None
@@ -90,8 +90,12 @@ def check_memory(world: World, engine: Engine, former: tuple[Engine, ...] = ()) 
     """Check, before anything is loaded, that the device exists and has enough memory, if need be that of its
     former self.
 
+    An engine of a pool waits for a worker instead.
+
     Raises: InvalidField; NotEnoughMemory.
     """
+    if engine.pool is not None:
+        return
     device = engine.row.spec.device
     if (fault := memory_report.absent_device(world, device)) is not None:
         raise wrong_field("device", fault)
@@ -140,36 +144,17 @@ def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
 
 
 def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
-    """Delete an engine with its jobs and, unless they are to be kept, their images; revoke its invitations.
+    """Delete an engine with its jobs and, unless they are to be kept, their images.
 
     Raises: EngineNotFound; EngineRunning.
     """
     engine = find(world, ask.engine_id)
     if engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers:
         raise EngineRunning(f"the engine is {engine.row.status.value}: stop it first")
-    for guest in list(engine.workers.values()):
-        workers.revoke(world, engine, guest)
     engines.forget_error(world, engine)
     engines.leave_admission_queue(world, engine)
     transitions.drop_engine(world, engine, keeps_images=ask.keep_images)
     return client.Done()
-
-
-def invite(world: World, event: Asked, ask: client.InviteWorker) -> None:
-    """Expect a worker that a person starts by hand; the shell mints its keys and replies with the ticket.
-
-    Raises: EngineNotFound; ShuttingDown; IllegalMove, while the engine is stopping.
-    """
-    engine = find(world, ask.engine_id)
-    _check_running(world)
-    if engine.is_stopping:
-        raise IllegalMove("the engine is stopping: invite the worker after it has stopped")
-    worker = workers.invite(world, engine)
-    world.act(
-        actions.MintTicket(
-            event.peer, event.correlation, worker.worker_id, worker.token, workers.INVITATION_S
-        )
-    )
 
 
 def find(world: World, engine_id: EngineId | None, name: str | None = None) -> Engine:

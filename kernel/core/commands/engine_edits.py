@@ -106,7 +106,7 @@ def _check_jobs(world: World, engine: Engine, spec: EngineSpec) -> None:
 def _is_loaded_otherwise(world: World, engine: Engine, spec: EngineSpec) -> bool:
     """True if what the workers have loaded, or the place where they have, is not what the engine wants."""
     old = engine.row.spec
-    if spec.checkpoint != old.checkpoint:
+    if (spec.checkpoint, spec.pool) != (old.checkpoint, old.pool):
         return True
     if spec.device != old.device and any(not _may_be_on(world, w, spec) for w in engine.live_workers):
         return True
@@ -157,7 +157,7 @@ def _adjust(world: World, engine: Engine, old: EngineSpec, promises: Mapping[Wor
         if promise is not None:
             worker.reservation = promise
         if held is None or promise is None:
-            must_tell = held is None and is_other_batch
+            must_tell = held is None and (is_other_batch or not worker.is_local)
         else:
             must_tell = held.need.batch_size != promise.need.batch_size
         if must_tell:
@@ -167,11 +167,10 @@ def _adjust(world: World, engine: Engine, old: EngineSpec, promises: Mapping[Wor
 
 def _release_surplus(world: World, engine: Engine, old: EngineSpec) -> None:
     """After an edit of `replicas`: workers within the new range stay while they are needed; after a cut of
-    the most, the least busy local ones leave."""
+    the most, the least busy ones leave."""
     new, live = engine.row.spec, sum(1 for _ in engine.live_workers)
     if new.replicas == old.replicas:
         return
     engine.extra_replicas = min(max(live - new.min_replicas, 0), new.max_replicas - new.min_replicas)
     if new.max_replicas < old.max_replicas:
-        local = sum(worker.is_local for worker in engine.live_workers)
-        engines.release_least_busy(world, engine, max(local - new.max_replicas, 0))
+        engines.release_least_busy(world, engine, max(live - new.max_replicas, 0))

@@ -82,9 +82,8 @@ def _check_detectors(engine: Engine, spec: JobSpec, absent: Mapping[ControlType,
 
 
 def _is_made_here(engine: Engine) -> bool:
-    """False if a worker of another host may run the job: its installed detectors are unknown here."""
-    has_guests = any(not worker.is_local for worker in engine.workers.values())
-    return not has_guests and (engine.row.spec.autostart or bool(engine.workers))
+    """False if a worker of a pool runs the job: its installed detectors are unknown here."""
+    return engine.pool is None
 
 
 def _check_can_queue(world: World) -> None:
@@ -148,6 +147,7 @@ def _accepted(world: World, engine: Engine, row: JobRow, spec: JobSpec) -> clien
             trouble.waits_since_ms,
             trouble.retry_at_ms,
             world.jobs_paused_since_ms(engine),
+            engine.pool,
         )
     return client.JobAccepted(
         job_id=row.job_id,

@@ -35,6 +35,7 @@ from kernel.protocol.errors import (
 from kernel.protocol.ids import KeyId
 from kernel.protocol.rows import KeyRow
 from kernel.protocol.webhooks import WebhookIssued
+from kernel.protocol.worker_tokens import WorkerTokenIssued
 
 
 def create(world: World, ask: CreateKey) -> KeyIssued:
@@ -113,7 +114,7 @@ def revoke(world: World, ask: RevokeKey) -> client.Done:
 def without_secret(reply: client.SingleReply) -> client.SingleReply:
     """The reply as it may be stored."""
     match reply:
-        case KeyIssued():
+        case KeyIssued() | WorkerTokenIssued():
             return replace(reply, text=None)
         case WebhookIssued():
             return replace(reply, secret=None)

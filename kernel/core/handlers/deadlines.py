@@ -9,7 +9,6 @@ from kernel.core.handlers import manager_lifecycle, worker_exit
 from kernel.core.images import downloads, housekeeping
 from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.models import fetching, pushing, scanning
-from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Worker, World
 from kernel.protocol.ids import EngineId
 
@@ -55,6 +54,17 @@ def _serve(world: World, item: due.Due) -> None:
             world.act(actions.StoreAgain(output_id))
         case due.Claim(image_id, ticket):
             downloads.drop_claim(world, image_id, ticket)
+        case due.ComeBack() | due.Housekeeping() | due.Grace() | due.ApiProcess():
+            _serve_manager(world, item)
+        case _:
+            assert_never(item)
+
+
+def _serve_manager(world: World, item: due.ComeBack | due.Housekeeping | due.Grace | due.ApiProcess) -> None:
+    match item:
+        case due.ComeBack():
+            for engine in list(world.engines.values()):
+                reconcile.reconcile_engine(world, engine)
         case due.Housekeeping():
             housekeeping.start_sweep(world)
         case due.Grace():
@@ -116,10 +126,7 @@ def _serve_worker(world: World, worker: Worker, item: DueOfWorker) -> None:
 
 
 def _never_came(world: World, worker: Worker) -> None:
-    if worker.state is WorkerState.INVITED and worker.engine_id is not None:
-        workers.revoke(world, world.engines[worker.engine_id], worker)
-    else:
-        workers.terminate(world, worker, "the worker did not register in time", is_to_blame=True)
+    workers.terminate(world, worker, "the worker did not register in time", is_to_blame=True)
 
 
 def _silent(world: World, worker: Worker) -> None:

@@ -12,7 +12,7 @@ from kernel.core.images import housekeeping
 from kernel.core.lifecycle import api_process, engines, jobs, workers
 from kernel.core.models import fetching, missing_files, scanning
 from kernel.core.state import transitions
-from kernel.core.state.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
+from kernel.core.state.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, WorkerState, check_move
 from kernel.core.state.world import Engine, Job, World
 from kernel.protocol import waiting
 from kernel.protocol.enums import EngineState, GoneReason, JobState, ModelState, Phase, WorkerRole
@@ -37,6 +37,7 @@ def restore(world: World, snapshot: Snapshot) -> None:
     world.scanned_files = {row.path: row for row in snapshot.scanned_files}
     world.scan.row = snapshot.scan
     world.keys = {row.key_id: row for row in snapshot.keys}
+    world.worker_tokens = {row.token_id: row for row in snapshot.worker_tokens}
     for use in snapshot.key_uses:
         world.key_uses.setdefault(use.key_id, {})[use.hour] = use
     world.webhooks = {row.webhook_id: row for row in snapshot.webhooks}
@@ -91,6 +92,8 @@ def start(world: World) -> None:
     housekeeping.start_sweep(world)
     if world.limits.with_api and not world.api_process.is_running and world.phase is Phase.RUNNING:
         api_process.launch(world)
+    if world.worker_tokens and world.phase is Phase.RUNNING:
+        world.timers.set(due.ComeBack(), world.now.mono_s + world.limits.come_back_s)
     scanning.start(world)
     fetching.tend(world)
     sending.start(world)
@@ -145,6 +148,8 @@ def _drain(world: World) -> None:
     for worker in list(world.workers.values()):
         if worker.role is WorkerRole.FETCH:
             workers.dismiss(world, worker)
+        elif worker.state is WorkerState.IDLE:
+            workers.drain(world, worker)
 
 
 def leave_now(world: World) -> None:

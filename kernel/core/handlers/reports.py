@@ -1,24 +1,32 @@
 """Handles workers' reports about themselves and their jobs."""
 
-from msgspec.structs import replace
-
 from kernel.core import actions, due
-from kernel.core.admission import memory_ledger, reconcile, scaling
+from kernel.core.admission import reconcile, scaling
 from kernel.core.callbacks import sending
-from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
+from kernel.core.events import EnrollAsked, InputsUnreadable, Reported, ReportUnreadable
+from kernel.core.handlers import engine_ready, enrollment
 from kernel.core.images import storing
 from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.models import fetching, pushing, scanning
 from kernel.core.state import blobs
 from kernel.core.state.tables import WorkerState
-from kernel.core.state.world import Engine, Slot, Worker, World
-from kernel.core.validation.message_bounds import MAX_NAME
-from kernel.core.validation.worker_texts import MAX_CAPACITY, MAX_CODE, cut, cut_warnings, told_device
+from kernel.core.state.world import Slot, Worker, World
+from kernel.core.validation.worker_texts import MAX_CODE, cut, cut_warnings
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.enums import EngineState, Stage, WorkerRole
+from kernel.protocol.enums import Stage, WorkerRole
 from kernel.protocol.errors import InputsLost, NotPermitted
-from kernel.protocol.named_models import model_ids_of
+
+
+def heard(world: World, event: Reported | EnrollAsked | ReportUnreadable) -> None:
+    """Handle what a worker said."""
+    match event:
+        case Reported():
+            reported(world, event)
+        case EnrollAsked():
+            enrollment.asked(world, event)
+        case ReportUnreadable():
+            unreadable(world, event)
 
 
 def reported(world: World, event: Reported) -> None:
@@ -27,9 +35,11 @@ def reported(world: World, event: Reported) -> None:
     if worker is None:
         return
     worker.heard_at_s = world.now.mono_s
-    if isinstance(event.report, wire.Hello):
+    if isinstance(event.report, wire.Hello) and worker.is_local:
         _greet(world, worker, event.report)
-    elif worker.state not in (WorkerState.INVITED, WorkerState.LAUNCHED):
+    elif isinstance(event.report, wire.Enroll) and worker.enrolled is not None:
+        enrollment.again(world, worker, worker.enrolled, event.report)
+    elif worker.state is not WorkerState.LAUNCHED:
         _take(world, worker, event)
 
 
@@ -58,10 +68,11 @@ def _greet(world: World, worker: Worker, hello: wire.Hello) -> None:
 
 def _take(world: World, worker: Worker, event: Reported) -> None:
     match event.report:
-        case wire.Ping():
+        case wire.Ping(round_trip_ms=round_trip_ms):
+            worker.round_trip_ms = round_trip_ms
             world.act(actions.Order(worker.worker_id, wire.Pong()))
-        case wire.Goodbye():
-            workers.leaves(world, worker)
+        case wire.Goodbye(reason=reason):
+            workers.leaves(world, worker, reason)
             reconcile.assign_jobs(world, worker)
         case wire.ModelProgress() as report if worker.role is WorkerRole.FETCH:
             fetching.progressed(world, worker, report)
@@ -102,7 +113,7 @@ def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.
         return
     engine = world.engines[report.engine_id]
     if isinstance(report, wire.EngineReady):
-        _ready(world, engine, worker, report)
+        engine_ready.become_ready(world, engine, worker, report)
     elif not scaling.give_up(world, engine, worker):
         engines.fail(world, engine, cut(report.code, MAX_CODE), cut(report.text))
     reconcile.reconcile_engine(world, engine)
@@ -122,34 +133,6 @@ def _loading(world: World, worker: Worker, report: wire.EngineProgress) -> None:
             bytes_per_s=report.bytes_per_s,
         )
         world.act(actions.Push(tuple(world.watchers), progress))
-
-
-def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineReady) -> None:
-    """The first ready worker's device becomes the engine's; the row is saved with its new state."""
-    workers.move(worker, WorkerState.READY)
-    engine.is_requested = False
-    worker.capacity, worker.ready_at_s = _capacity(report), world.now.mono_s
-    worker.memory_bytes = report.memory_bytes
-    jobs.use_models(worker, model_ids_of(engine.row.spec))
-    if (seen := told_device(report)) is not None:
-        memory_ledger.learn(world, engine, worker, seen)
-    if worker.reservation is not None:
-        reserved = worker.reservation
-        world.act(actions.CompareMemory(worker.worker_id, reserved, report.memory_bytes))
-    world.timers.clear(due.Load(worker.worker_id))
-    if engine.row.status is EngineState.STARTING:
-        engine.row = replace(
-            engine.row,
-            device=cut(report.device, MAX_NAME),
-            memory_bytes=report.memory_bytes,
-            started_at_ms=world.now.unix_ms,
-        )
-    if worker.is_outdated:
-        workers.adjust(world, worker)
-
-
-def _capacity(report: wire.EngineReady) -> int:
-    return min(max(report.capacity, 1), MAX_CAPACITY)
 
 
 JobReport = (

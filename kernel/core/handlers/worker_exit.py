@@ -12,7 +12,7 @@ from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.models import fetching, scanning
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
-from kernel.protocol.enums import EngineState, Phase
+from kernel.protocol.enums import EngineState, Phase, WorkerRole
 from kernel.protocol.errors import WorkerCrashed
 
 MAX_DEATHS: Final = 3
@@ -36,16 +36,18 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
     is_asked_for = worker.state is WorkerState.DRAINING and was_idle and not worker.has_quit
     is_crash = worker.is_to_blame and not is_asked_for
     state = worker.state
-    workers.forget(world, worker)
+    workers.forget(world, worker, reason if is_crash else worker.goodbye or status)
     if worker.is_scanning:
         scanning.lost(world, worker, reason, is_crash=is_crash)
         return
     if worker.is_sending:
         sending.lost(world, worker, is_crash=is_crash)
         return
-    if worker.engine_id is None:
+    if worker.role is WorkerRole.FETCH:
         fetching.lost(world, worker, reason, is_crash=is_crash)
         return
+    if worker.engine_id is None:
+        return  # it was idle
     engine = world.engines[worker.engine_id]
     del engine.workers[worker.worker_id]
     engine.workers_lost += state is not WorkerState.DRAINING

@@ -56,7 +56,7 @@ def refresh(world: World, engine: Engine) -> None:
 
 
 def _derived_state(world: World, engine: Engine) -> EngineState:
-    states = {w.state for w in engine.workers.values()} - {WorkerState.INVITED}
+    states = {w.state for w in engine.workers.values()}
     is_starting = due.Relaunch(engine.row.engine_id) in world.timers
     if engine.row.status is EngineState.ERROR and not any(engine.live_workers):
         return EngineState.ERROR
@@ -87,9 +87,7 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     forget_replicas(world, engine)
     for worker in list(engine.workers.values()):
-        if worker.state is WorkerState.INVITED:
-            workers.revoke(world, engine, worker)
-        elif is_now:
+        if is_now:
             workers.dismiss(world, worker)
         else:
             release(world, worker)
@@ -109,18 +107,18 @@ def wanted_workers(engine: Engine) -> int:
 
 
 def give_back_replica(world: World, engine: Engine) -> None:
-    """Let one of the local workers leave after its jobs: one that still loads, or the least busy one."""
+    """Let one of the workers leave after its jobs: one that still loads, or the least busy one."""
     world.touch()
     engine.extra_replicas -= 1
     release_least_busy(world, engine, 1)
 
 
 def release_least_busy(world: World, engine: Engine, number: int) -> None:
-    """Let so many local workers leave after their jobs: those that still load, then the least busy ones, and
+    """Let so many workers leave after their jobs: those that still load, then the least busy ones, and
     of these the ones with the fewest models loaded."""
-    local = [worker for worker in engine.live_workers if worker.is_local]
-    local.sort(key=lambda w: (w.state is WorkerState.READY, len(w.slots), len(w.recent_models)))
-    for worker in local[:number]:
+    live = list(engine.live_workers)
+    live.sort(key=lambda w: (w.state is WorkerState.READY, len(w.slots), len(w.recent_models)))
+    for worker in live[:number]:
         release(world, worker)
 
 
@@ -150,11 +148,8 @@ def fail(world: World, engine: Engine, code: str, text: str) -> None:
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     forget_replicas(world, engine)
     for worker in list(engine.workers.values()):
-        if worker.state is WorkerState.INVITED:
-            workers.revoke(world, engine, worker)
-        else:
-            workers.take_jobs_away(world, worker)
-            workers.terminate(world, worker, text, is_to_blame=False)
+        workers.take_jobs_away(world, worker)
+        workers.terminate(world, worker, text, is_to_blame=False)
     row = replace(engine.row, error_code=code, error=text, device=None, memory_bytes=None)
     row = replace(row, failing_since_ms=row.failing_since_ms or world.now.unix_ms)
     row = replace(row, retry_at_ms=_plan_next_try(world, engine, row))

@@ -19,7 +19,7 @@ from kernel.core.state.world import Engine, Job, Slot, Worker, World
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import JobState, Stage
 from kernel.protocol.errors import WorkerCrashed
-from kernel.protocol.ids import JobId, ModelId
+from kernel.protocol.ids import JobId, Lease, ModelId
 
 _WITHOUT_STEPS: Final = frozenset(Stage) - {Stage.DENOISING}
 MAX_CRASHES: Final = 3
@@ -40,7 +40,8 @@ def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
     job.worker_id, job.lease = worker.worker_id, world.new_lease()
     worker.slots[row.job_id] = Slot(job.lease, row.crashes > 0, row.group)
     use_models(worker, row.models)
-    row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms)
+    row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms, lease=job.lease)
+    job.is_loss_counted = False
     transitions.move_job(world, job, row, JobState.PROCESSING)
     give = actions.GiveJob(
         worker_id=worker.worker_id,
@@ -64,6 +65,22 @@ def use_models(worker: Worker, models: Iterable[ModelId]) -> None:
         del worker.recent_models[next(iter(worker.recent_models))]
 
 
+def take_up(world: World, engine: Engine, worker: Worker, job: Job, lease: Lease) -> None:
+    """A worker has come back with a waiting job that it was given last: it goes on under the same lease. That
+    it was lost meanwhile was no crash (adr/0086)."""
+    world.touch()
+    row = job.row
+    engine.queue.remove(row.job_id)
+    if job.is_loss_counted:
+        row = replace(row, crashes=row.crashes - 1)
+        job.is_loss_counted = False
+    job.worker_id, job.lease = worker.worker_id, lease
+    worker.slots[row.job_id] = Slot(lease, row.crashes > 0, row.group)
+    use_models(worker, row.models)
+    transitions.move_job(world, job, row, JobState.PROCESSING)
+    expect_progress(world, worker)
+
+
 def give_back(world: World, job: Job) -> None:
     """Requeue a job that lost its worker, at its old position; or finish it, if all images are stored."""
     world.touch()
@@ -81,6 +98,7 @@ def count_crash(world: World, job: Job, reason: str) -> None:
     world.touch()
     crashes = job.row.crashes + 1
     job.row = replace(job.row, crashes=crashes, error_code=WorkerCrashed.code, error=reason)
+    job.is_loss_counted = True
     if crashes < MAX_CRASHES or _is_complete(job):
         give_back(world, job)
     else:

@@ -23,7 +23,7 @@ from kernel.protocol.errors import IllegalMove
 
 
 class WorkerState(StrEnum):
-    INVITED = "invited"
+    IDLE = "idle"
     LAUNCHED = "launched"
     LOADING = "loading"
     READY = "ready"
@@ -65,7 +65,9 @@ ENGINE_MOVES: Final[Moves[EngineState]] = {
 }
 
 WORKER_MOVES: Final[Moves[WorkerState]] = {
-    WorkerState.INVITED: frozenset({WorkerState.LOADING, WorkerState.GONE}),
+    WorkerState.IDLE: frozenset(
+        {WorkerState.LOADING, WorkerState.DRAINING, WorkerState.TERMINATING, WorkerState.GONE}
+    ),
     WorkerState.LAUNCHED: frozenset(
         {WorkerState.LOADING, WorkerState.READY, WorkerState.TERMINATING, WorkerState.GONE}
     ),

@@ -47,6 +47,7 @@ from kernel.protocol.rows import (
     ModelRow,
     PresetRow,
     WebhookRow,
+    WorkerTokenRow,
 )
 from kernel.protocol.specs import JobSpec
 
@@ -307,6 +308,13 @@ def save_key(world: World, row: KeyRow) -> None:
     _note_running_limit(world, row.key_id)
     state = key_state(row.expires_at_ms, row.revoked_at_ms, world.now.unix_ms)
     change(world, ChangeKind.KEY, row.key_id, state)
+
+
+def save_worker_token(world: World, row: WorkerTokenRow) -> None:
+    """Save an enrollment token, new or changed."""
+    world.touch()
+    world.act(actions.SaveWorkerToken(row))
+    world.worker_tokens[row.token_id] = row
 
 
 def save_webhook(world: World, row: WebhookRow) -> None:

@@ -11,6 +11,7 @@ count must call `touch` first.
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from kernel.core.actions import Action
 from kernel.core.due import Due
@@ -35,6 +36,7 @@ from kernel.protocol.ids import (
     Lease,
     ModelId,
     Ticket,
+    TokenId,
     WebhookId,
     WorkerId,
 )
@@ -50,7 +52,14 @@ from kernel.protocol.rows import (
     ScannedFile,
     ScanRow,
     WebhookRow,
+    WorkerTokenRow,
 )
+from kernel.protocol.specs import EngineLoad
+from kernel.protocol.status import WorkerEnd
+from kernel.protocol.worker import Enroll
+
+ENDS_KEPT: Final = 50
+"""Workers whose last words are remembered."""
 
 
 @dataclass(slots=True)
@@ -64,6 +73,8 @@ class Job:
     """Positions of the images that are durable."""
     warnings: tuple[str, ...] | None = None
     """Set once the worker has reported JobDone; the job is finished when its last image is stored."""
+    is_loss_counted: bool = False
+    """The loss of its last worker counted as a crash: it was none, if that worker comes back with it."""
     blobs: frozenset[BlobKind] = frozenset()
     """Durable files besides its images: inputs and control maps."""
     maps_coming: frozenset[BlobKind] = frozenset()
@@ -93,15 +104,37 @@ class Slot:
 
 
 @dataclass(slots=True)
+class Enrolled:
+    """What a worker of a pool has said of itself, and what it was told besides jobs."""
+
+    pool: str
+    token_id: TokenId
+    said: Enroll
+    """As it enrolled last."""
+    load: EngineLoad | None = None
+    """The engine that it was told to load."""
+    is_cordoned: bool = False
+    """A person wants it to be given nothing more."""
+
+
+@dataclass(slots=True)
 class Worker:
-    """A worker process, local or not."""
+    """A worker process, of this host or of a pool."""
 
     worker_id: WorkerId
     role: WorkerRole
     token: str
+    """Of its launch; empty for a worker of a pool."""
     engine_id: EngineId | None
     state: WorkerState
-    is_local: bool
+    enrolled: Enrolled | None = None
+    """Of a worker of a pool; None: the Manager has started it."""
+    host: str | None = None
+    """As it said when it joined, like the next two."""
+    pid: int | None = None
+    version: str | None = None
+    joined_at_ms: int | None = None
+    round_trip_ms: float | None = None
     slots: dict[JobId, Slot] = field(default_factory=dict)
     capacity: int = 0
     heard_at_s: float = 0.0
@@ -109,7 +142,7 @@ class Worker:
     memory_bytes: int = 0
     """Memory that it reported once its engine was loaded."""
     reservation: Reservation | None = None
-    """None for a worker of another host, and where nothing is known of the device."""
+    """None for a worker of a pool, and where nothing is known of the device."""
     model_id: ModelId | None = None
     """The model that a fetch worker inspects."""
     is_scanning: bool = False
@@ -122,10 +155,20 @@ class Worker:
     """False if its end is no fault of the jobs that it holds."""
     has_quit: bool = False
     """It said Goodbye without having been asked to leave."""
+    goodbye: str | None = None
+    """Why it leaves, in its own words."""
     recent_models: dict[ModelId, None] = field(default_factory=dict)
     """Models that it has probably loaded: its engine's, and those of its jobs; what was used last is last."""
     is_outdated: bool = False
     """Its engine was edited while it loaded: it is told when it is ready."""
+
+    @property
+    def is_local(self) -> bool:
+        return self.enrolled is None
+
+    @property
+    def is_cordoned(self) -> bool:
+        return self.enrolled is not None and self.enrolled.is_cordoned
 
     @property
     def is_asked_to_leave(self) -> bool:
@@ -168,6 +211,8 @@ class Engine:
     """Since when one of the workers that were added has not been needed."""
     grows_at_s: float = 0.0
     """Before this time no replica is added."""
+    made_room_at_s: float | None = None
+    """When another engine of its pool was closed for it."""
     workers_lost: int = 0
     """Workers that ended without being asked to, since the start."""
     needs: dict[tuple[str, MemoryPlan], tuple[int, ...]] = field(default_factory=dict)
@@ -175,16 +220,20 @@ class Engine:
 
     @property
     def live_workers(self) -> Iterator[Worker]:
-        """The workers that the engine can count on: neither invited nor leaving."""
-        return (
-            w
-            for w in self.workers.values()
-            if w.state in (WorkerState.LAUNCHED, WorkerState.LOADING, WorkerState.READY)
-        )
+        """The workers that the engine can count on: those that neither leave nor are cordoned."""
+        return (w for w in self.workers.values() if not w.is_asked_to_leave and not w.is_cordoned)
 
     @property
     def is_running(self) -> bool:
-        return any(w.state is not WorkerState.INVITED for w in self.workers.values())
+        return bool(self.workers)
+
+    @property
+    def is_running_here(self) -> bool:
+        return any(worker.is_local for worker in self.workers.values())
+
+    @property
+    def pool(self) -> str | None:
+        return self.row.spec.pool
 
     @property
     def is_busy(self) -> bool:
@@ -288,6 +337,8 @@ class World:
     """By the key of their command."""
     processing: int = 0
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
+    ended_workers: deque[WorkerEnd] = field(default_factory=lambda: deque(maxlen=ENDS_KEPT))
+    """The last workers of engines that have ended."""
     fetch_deaths: int = 0
     pending_outputs: dict[ImageId | BlobId, PendingOutput] = field(default_factory=dict)
     images_lost: tuple[ImageId, ...] = ()
@@ -298,6 +349,8 @@ class World:
     """Models whose files are missing; emptied when the start has recorded them."""
     keys: dict[KeyId, KeyRow] = field(default_factory=dict)
     """The API keys, also those that have expired or were revoked."""
+    worker_tokens: dict[TokenId, WorkerTokenRow] = field(default_factory=dict)
+    """The enrollment tokens, also those that have expired or were revoked."""
     running_by_key: Counter[KeyId] = field(default_factory=Counter)
     """Jobs that are processed, by the API key that they were submitted with."""
     open_by_key: Counter[KeyId] = field(default_factory=Counter)

@@ -59,6 +59,15 @@ ON CONFLICT (key_id) DO UPDATE SET
     weight = excluded.weight, limits = excluded.limits, expires_at_ms = excluded.expires_at_ms,
     revoked_at_ms = excluded.revoked_at_ms;
 
+-- save_worker_token: an enrollment token, new or changed
+INSERT INTO worker_token (token_id, pool, digest, created_at_ms, max_workers, expires_at_ms, revoked_at_ms, used_at_ms)
+VALUES (:token_id, :pool, :digest, :created_at_ms, :max_workers, :expires_at_ms, :revoked_at_ms, :used_at_ms)
+ON CONFLICT (token_id) DO UPDATE SET revoked_at_ms = excluded.revoked_at_ms, used_at_ms = excluded.used_at_ms;
+
+-- worker_tokens: every enrollment token
+SELECT token_id, pool, digest, created_at_ms, max_workers, expires_at_ms, revoked_at_ms, used_at_ms
+FROM worker_token ORDER BY token_id;
+
 -- save_preset: a preset, new or changed
 INSERT INTO preset (name, fields, created_at_ms, changed_at_ms, key_id)
 VALUES (:name, :fields, :created_at_ms, :changed_at_ms, :key_id)
@@ -136,7 +145,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- save_job: what can change of a job
 UPDATE job SET status = ?, priority = ?, attempts = ?, crashes = ?, error_code = ?, error = ?, warnings = ?,
-               started_at_ms = ?, finished_at_ms = ?, checkpoint = ?
+               started_at_ms = ?, finished_at_ms = ?, checkpoint = ?, lease = ?
 WHERE job_id = ?;
 
 -- trash_images_of_job: the files of a job's images that are still there
@@ -230,7 +239,7 @@ SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, a
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
        spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id, callback,
-       spec ->> '$.width', spec ->> '$.height'
+       spec ->> '$.width', spec ->> '$.height', lease
 FROM job WHERE job_id = ?;
 
 -- job_spec: what a job asks for
@@ -291,7 +300,7 @@ SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, a
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
        spec ->> '$.give_up_after_s', checkpoint, names_checkpoint, key_id, callback,
-       spec ->> '$.width', spec ->> '$.height'
+       spec ->> '$.width', spec ->> '$.height', lease
 FROM job WHERE status = ? ORDER BY seq;
 
 -- stored_positions: which pictures of open jobs are there already

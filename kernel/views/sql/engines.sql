@@ -40,7 +40,8 @@ LIMIT :limit;
 SELECT
     engine_id, status, error_code, error, waits_since_ms, retry_at_ms,
     coalesce(nullif((SELECT value FROM meta WHERE name = 'paused_since_ms'), 0), paused_since_ms)
-        AS jobs_paused_since_ms
+        AS jobs_paused_since_ms,
+    spec ->> '$.pool' AS pool
 FROM engine WHERE error_code IS NOT NULL;
 
 -- job_targets: the engines that a job may name, then the ready checkpoints, each oldest first, with the size in pixels

@@ -138,24 +138,6 @@ def test_the_doctor_says_when_the_group_cannot_reach_the_pictures_that_it_may_re
         (["manager"], ["kernel.main"]),
         (["manager", "--verbose"], ["kernel.main", "--verbose"]),
         (["api"], ["api.main"]),
-        (["worker", "--cache-size", "0", "--join-file", "t.ticket"], ["engine_worker.main", "--join-file"]),
-        (
-            [
-                "worker",
-                "--map",
-                "/a=/b",
-                "--cache-folder",
-                "/c",
-                "--cache-size",
-                "5GB",
-                "--join-file",
-                "t.ticket",
-            ],
-            [
-                *("engine_worker.main", "--map=/a=/b", "--cache-folder", "/c"),
-                *("--cache-bytes", "5000000000", "--join-file"),
-            ],
-        ),
     ],
 )
 def test_a_command_becomes_its_process(
@@ -164,14 +146,25 @@ def test_a_command_becomes_its_process(
     became: list[list[str]] = []
     monkeypatch.setattr(os, "execve", lambda path, argv, environ: became.append([path, *argv]))
     Path("mine.toml").touch()
-    Path("t.ticket").touch()
     assert here("--config", "mine.toml", *arguments).code == 0
-    last = str(tmp_path / ("t.ticket" if "worker" in arguments else "mine.toml"))
-    assert became == [
-        [sys.executable, sys.executable, "-P", "-m", *module]
-        + ([] if "worker" in arguments else ["--config"])
-        + [last]
-    ]
+    last = ["--config", str(tmp_path / "mine.toml")]
+    assert became == [[sys.executable, sys.executable, "-P", "-m", *module, *last]]
+
+
+def test_a_worker_of_a_pool_becomes_its_supervisor_with_the_folders_of_its_own_host(
+    here: Spoon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda path, argv, environ: became.append(argv))
+    Path("token").touch()
+    where = ("--token-file", "token", "--manager", "tcp://10.0.0.1:7871", "--launch", "job-7")
+    files = ("--file-root", "/weights", "--map", "/a=/b", "--cache-folder", "/c", "--cache-size", "5GB")
+    assert here("worker", *where, *files).code == 0
+    detectors = str(tmp_path / "data/models/detectors")
+    expected = ["--token-file", str(tmp_path / "token"), "--manager", "tcp://10.0.0.1:7871"]
+    expected += ["--file-root", "/weights", "--detectors-folder", detectors, "--launch", "job-7"]
+    expected += ["--map=/a=/b", "--cache-folder", "/c", "--cache-bytes", "5000000000"]
+    assert became == [[sys.executable, "-P", "-m", "engine_worker.supervisor", *expected]]
 
 
 @pytest.mark.parametrize(
@@ -184,8 +177,8 @@ def test_a_worker_by_hand_has_the_environment_of_others_unless_it_is_set(
     monkeypatch.setattr(os, "execve", lambda path, argv, environ: became.append(environ))
     others = {name: value for name, value in os.environ.items() if name not in WORKER_ENVIRON}
     monkeypatch.setattr(os, "environ", others | is_set)
-    Path("t.ticket").touch()
-    assert here("worker", "--join-file", "t.ticket").code == 0
+    Path("token").touch()
+    assert here("worker", "--token-file", "token", "--manager", "tcp://10.0.0.1:7871").code == 0
     assert became[0]["GLIBC_TUNABLES"] == found
     assert others.items() <= became[0].items()
 

@@ -1,7 +1,6 @@
-"""`spoon status`, `stop` and `engines invite` over the bus."""
+"""`spoon status` and `stop` over the bus."""
 
 import json
-import stat
 import subprocess
 import sys
 import threading
@@ -13,11 +12,9 @@ import pytest
 from api.cli.client.bus import ManagerConnection
 from api.cli.commands.server import is_alive
 from api.cli.exit_codes import ExitCode
-from kernel.protocol.client import InviteWorker, Refused, Shutdown, WorkerInvited
+from kernel.protocol.client import Refused, Shutdown
 from kernel.protocol.enums import Phase
 from kernel.protocol.errors import ManagerUnreachable, ShuttingDown
-from kernel.protocol.ids import EngineId, WorkerId
-from kernel.protocol.join import read_join
 from kernel.protocol.status import ApiLife, DeviceStatus
 from tests.integration.cli import fake_manager
 from tests.integration.cli.command import Spoon
@@ -25,16 +22,6 @@ from tests.integration.cli.fake_api import Answer, FakeApi
 from tests.integration.cli.fake_manager import RUNNING, FakeManager
 
 BUS = Path("data/database/bus")
-
-INVITED = WorkerInvited(
-    worker_id=WorkerId("w1"),
-    endpoint="tcp://10.0.0.1:7871",
-    server_public_key="s" * 40,
-    public_key="p" * 40,
-    secret_key="k" * 40,
-    token="t",
-    expires_in_s=300.0,
-)
 
 
 def test_the_status_is_said_in_words(here: Spoon) -> None:
@@ -186,24 +173,3 @@ def test_a_child_that_has_ended_and_was_not_fetched_is_not_alive() -> None:
         while is_alive(process.pid):
             pass
         assert process.returncode is None
-
-
-def test_an_invitation_is_a_private_file(here: Spoon, api: FakeApi, tmp_path: Path) -> None:
-    here.environ |= {"SPOON_URL": api.url, "SPOON_MODELS_FILE_ROOTS": "/weights"}
-    api.on("GET", "/v1/engines/e1", Answer(body={"engine_id": "e1", "name": "a/b", "status": "closed"}))
-    with fake_manager.running(BUS, FakeManager(reply=INVITED)) as manager:
-        ended = here("engines", "invite", "e1")
-        again = here("engines", "invite", "e1")
-        forced = here("engines", "invite", "e1", "--force")
-        shown = here("engines", "invite", "e1", "--out", "-")
-    ticket = tmp_path / "a_b.ticket"
-    assert ended.out == "saved a_b.ticket; start the worker within 300 seconds\n"
-    assert manager.commands[0].ask == InviteWorker(engine_id=EngineId("e1"))
-    assert stat.S_IMODE(ticket.stat().st_mode) == 0o600
-    join = read_join(ticket.read_bytes())
-    assert (join.endpoint, join.file_roots, join.manager_pid) == ("tcp://10.0.0.1:7871", ("/weights",), None)
-    assert join.detectors_folder == str(tmp_path / "data/models/detectors")
-    assert (again.code, again.err.split(";")[0]) == (4, "spoon: a_b.ticket already exists")
-    assert (forced.code, stat.S_IMODE(ticket.stat().st_mode)) == (0, 0o600)
-    assert read_join(shown.out.encode()) == join
-    assert shown.err == "start the worker within 300 seconds\n"

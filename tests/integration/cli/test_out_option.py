@@ -24,7 +24,7 @@ SAVING = [
     ("images", "download", "i1"),
     ("images", "zip", "i1"),
 ]
-OF_SECRETS = {"engines invite", "keys create", "keys rotate"}
+OF_SECRETS = {"keys create", "keys rotate", "workers token create"}
 """Tested with their commands: nobody but the owner may read what they save."""
 NAMES = [" ".join(command[:2]) for command in SAVING]
 

@@ -28,9 +28,10 @@ from kernel.protocol.ids import (
     ImageId,
     JobId,
     KeyId,
+    Lease,
     Ticket,
+    TokenId,
     WebhookId,
-    WorkerId,
 )
 from kernel.protocol.memory import EngineValid
 from kernel.protocol.rows import (
@@ -43,10 +44,12 @@ from kernel.protocol.rows import (
     ModelRow,
     PresetRow,
     WebhookRow,
+    WorkerTokenRow,
 )
 from kernel.protocol.specs import JobRequest, JobSpec
 from kernel.protocol.status import DeviceStatus, Status
 from kernel.protocol.webhooks import Callback, CallbackSecret, DeliveryQueued, Redeliver, WebhookIssued
+from kernel.protocol.worker_tokens import WorkerTokenIssued
 from kernel.shell.state_reader import StateReader
 from kernel.shell.storage_audit import ImageFiles
 from kernel.shell.store import Store
@@ -87,15 +90,7 @@ REPLIES: list[client.BrokerReply] = [
     WebhookIssued(webhook_id=WebhookId("w")),
     CallbackSecret(secret="s"),
     DeliveryQueued(delivery_id=DeliveryId("d")),
-    client.WorkerInvited(
-        worker_id=WorkerId("w1-1"),
-        endpoint="e",
-        server_public_key="s",
-        public_key="p",
-        secret_key="k",
-        token="t",
-        expires_in_s=1.5,
-    ),
+    WorkerTokenIssued(token_id=TokenId("t"), expires_at_ms=1),
     Status(
         version="1",
         pid=1,
@@ -168,6 +163,23 @@ def test_a_key_comes_back_as_it_was_saved(store: Store, state_reader: StateReade
     saved(store, actions.SaveKey(replace(BARE_KEY, name="before")), actions.SaveKey(row))
     found = snapshot(state_reader).keys
     assert found == (replace(row, created_at_ms=BARE_KEY.created_at_ms),), "what cannot change stays"
+
+
+def test_an_enrollment_token_comes_back_as_it_was_saved(store: Store, state_reader: StateReader) -> None:
+    row = WorkerTokenRow(TokenId("t"), "lab", "digest", 1, max_workers=3, expires_at_ms=2)
+    used = replace(row, used_at_ms=4, revoked_at_ms=5)
+    saved(store, actions.SaveWorkerToken(row))
+    assert snapshot(state_reader).worker_tokens == (row,)
+    saved(store, actions.SaveWorkerToken(used))
+    assert snapshot(state_reader).worker_tokens == (used,)
+
+
+def test_a_job_comes_back_with_the_lease_under_which_it_was_given_out(
+    store: Store, state_reader: StateReader
+) -> None:
+    row = replace(WAITING_JOB, lease=Lease(3 << 32 | 1))
+    saved(store, actions.AddJob(WAITING_JOB, SPEC), actions.SaveJob(row))
+    assert snapshot(state_reader).open_jobs == (row,)
 
 
 def test_an_open_job_comes_back_with_its_key(store: Store, state_reader: StateReader) -> None:

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import zmq
 
-from kernel.core.actions import LaunchWorker, MintTicket
-from kernel.core.events import Peer, WorkerExited
+from kernel.core.actions import AdmitWorker, LaunchWorker
+from kernel.core.events import WorkerExited
 from kernel.protocol import codec, worker
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import EngineId, Epoch, WorkerId
 from kernel.protocol.join import Join
+from kernel.shell.bus import STRANGER, Strangers
 from kernel.shell.ports import LaunchNews
 from kernel.shell.worker_registry import BACK, JoinTerms, WorkerRegistry
 from tests.integration.kernel.small_bus import Caller, SmallBus
@@ -61,7 +63,7 @@ def launcher() -> NotingLauncher:
 @pytest.fixture
 def registry(bus: SmallBus, launcher: NotingLauncher) -> WorkerRegistry:
     endpoint = bus.router.endpoints[0]
-    terms = JoinTerms(endpoint, endpoint, bus.server_public_key.decode(), (), True, 1, "/detectors")
+    terms = JoinTerms(endpoint, bus.server_public_key.decode(), (), True, 1, "/detectors")
     return WorkerRegistry(bus.router, bus.gate, launcher, terms, Epoch(7))
 
 
@@ -94,7 +96,7 @@ def test_a_forgotten_workers_key_opens_nothing(
     late = join(bus, launcher.joins[0])
 
     bus.expect_no_entry(late)
-    assert registry.role(WORKER) is None
+    assert registry.named(WORKER) is None
     assert not registry.send(WORKER, worker.Pong())
 
 
@@ -118,19 +120,30 @@ def test_a_worker_that_cannot_be_started_has_exited(
     assert registry.launch(LAUNCH) == WorkerExited(WORKER, "could not start: no more processes")
 
 
-def test_an_invitation_holds_all_that_a_worker_started_by_hand_needs(
+def test_a_worker_of_a_pool_is_known_by_its_key_until_it_is_forgotten(
     bus: SmallBus, registry: WorkerRegistry
 ) -> None:
-    invited = registry.invite(MintTicket(Peer(b"peer"), bytes(16), WORKER, "the token", 600.0))
-    ticket = Join(
-        role=WorkerRole.ENGINE,
-        worker_id=invited.worker_id,
-        endpoint=invited.endpoint,
-        server_public_key=invited.server_public_key,
-        public_key=invited.public_key,
-        secret_key=invited.secret_key,
-        token=invited.token,
-    )
-    join(bus, ticket)
+    bus.gate.let_strangers_in(Strangers(BACK, lambda: True))
+    public, secret = zmq.curve_keypair()
+    caller = bus.call(public, secret)
+    caller.socket.send_multipart([b"head", b"enroll"])
+    incoming = bus.expect()
+    assert incoming.name == STRANGER + public.decode()
+    assert registry.named(incoming.name) is None
 
-    assert bus.expect().name == WORKER
+    registry.admit(AdmitWorker(WORKER, incoming.name, incoming.peer))
+    assert registry.named(incoming.name) == WORKER
+    assert registry.send(WORKER, worker.Pong())
+    assert codec.order_decoder().decode(bus.hear(caller)).body == worker.Pong()
+
+    registry.forget(WORKER)
+    assert registry.named(incoming.name) is None
+    registry.refuse(incoming.peer, worker.Refuse(code="c", text="t"))
+    assert codec.order_decoder().decode(bus.hear(caller)).body == worker.Refuse(code="c", text="t")
+
+
+def test_a_stranger_is_not_let_in_while_nobody_is_expected(bus: SmallBus) -> None:
+    bus.gate.let_strangers_in(Strangers(BACK, lambda: False))
+    caller = bus.call(*zmq.curve_keypair())
+    caller.socket.send_multipart([b"head", b"enroll"])
+    bus.expect_no_entry(caller)

@@ -12,7 +12,6 @@ from engine_worker.main import FETCH_NICENESS
 from engine_worker.session.actions import ExitCode
 from kernel.protocol.enums import ModelBase, ModelType, WorkerRole
 from kernel.protocol.ids import ModelId
-from kernel.protocol.join import write_join
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.worker import (
     Drain,
@@ -123,46 +122,13 @@ def test_a_fetch_worker_gives_way_but_not_its_heartbeat(manager: SmallManager, t
     assert set(found.values()) == {own}
 
 
-def test_a_worker_joins_with_a_private_file_and_outlives_who_started_it(
-    manager: SmallManager, tmp_path: Path
-) -> None:
-    join = msgspec.structs.replace(manager.ticket(), manager_pid=None)
-    path = tmp_path / "ticket"
-    path.touch(mode=0o600)
-    path.write_bytes(write_join(join))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "engine_worker.main", "--join-file", str(path)],
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    manager.processes.append(process)
-    manager.welcome()
-    manager.order(Drain())
-    assert manager.exit_code(process) == ExitCode.LEFT
-
-
-def test_an_open_ticket_file_is_refused_before_anything_is_sent(
-    manager: SmallManager, tmp_path: Path
-) -> None:
-    path = tmp_path / "ticket"
-    path.write_bytes(write_join(manager.ticket()))
-    path.chmod(0o644)
-    ended = run_worker("--join-file", str(path))
-    assert ended.returncode == ExitCode.BAD_TICKET
-    assert f"chmod 600 {path}" in ended.stderr
-    assert "the token" not in ended.stderr
-
-
 def test_a_wrong_command_line_or_ticket_is_refused(manager: SmallManager, tmp_path: Path) -> None:
     assert run_worker().returncode == ExitCode.BAD_TICKET
     assert run_worker("--join-fd", "1000000").returncode == ExitCode.BAD_TICKET
-    broken = msgspec.structs.replace(manager.ticket(), endpoint="nonsense", manager_pid=None)
-    path = tmp_path / "ticket"
-    path.touch(mode=0o600)
-    path.write_bytes(write_join(broken))
-    ended = run_worker("--join-file", str(path))
-    assert ended.returncode == ExitCode.BAD_TICKET
-    assert "Traceback" not in ended.stderr
+    broken = msgspec.structs.replace(manager.ticket(), endpoint="nonsense")
+    process = manager.start(broken, tmp_path / "log")
+    assert manager.exit_code(process) == ExitCode.BAD_TICKET
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_no_secret_is_in_the_command_line_or_the_environment(manager: SmallManager, tmp_path: Path) -> None:

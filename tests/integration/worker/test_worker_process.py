@@ -275,7 +275,7 @@ def test_a_worker_that_is_done_ends_without_tidying_up_its_interpreter() -> None
     script = (
         "import atexit, runpy, sys\n"
         "atexit.register(print, 'tidied up')\n"
-        "sys.argv[1:] = ['--join-file', '/nowhere']\n"
+        "sys.argv[1:] = ['--join-fd', '1000000']\n"
         "runpy.run_module('engine_worker.main', run_name='__main__')\n"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

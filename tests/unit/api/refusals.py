@@ -14,6 +14,7 @@ from kernel.core.commands import (
     preset_commands,
     queue_commands,
     webhook_commands,
+    worker_commands,
 )
 from kernel.core.images import downloads
 from kernel.protocol import errors
@@ -32,6 +33,7 @@ MODULES = (
     key_commands,
     webhook_commands,
     preset_commands,
+    worker_commands,
 )
 ANY = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, errors.BadMessage)
 """What any ask may be refused with: by the Manager, or for want of it."""

@@ -10,7 +10,7 @@ import api.http.contract.errors  # noqa: F401  (its errors are part of the tree)
 from api.http.contract import errors as http_errors
 from api.http.contract.job_input import LATER_FIELDS
 from api.http.contract.problems import status_of
-from kernel.protocol.errors import all_errors
+from kernel.protocol.refusals import all_errors
 from tests.unit.api.stage import Stage
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -10,7 +10,7 @@ from api.http.contract.problems import status_of
 from api.http.framework.route import EventStream
 from api.http.resources.events import EVENTS
 from api.http.resources.job_events import JOB_EVENTS
-from kernel.protocol.errors import all_errors
+from kernel.protocol.refusals import all_errors
 from tests.unit.api.stage import Stage
 
 

@@ -17,8 +17,8 @@ from kernel.protocol.errors import (
     ShuttingDown,
     SpoonError,
     TooManyRequests,
-    all_errors,
 )
+from kernel.protocol.refusals import all_errors
 from tests.unit.api.stage import Stage
 
 OURS = {"error", "internal_error", "already_running", "bad_configuration"}

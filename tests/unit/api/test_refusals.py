@@ -18,6 +18,13 @@ from kernel.protocol.webhooks import (
     ShowCallbackSecret,
     TestWebhook,
 )
+from kernel.protocol.worker_tokens import (
+    CordonWorker,
+    CreateWorkerToken,
+    DrainWorker,
+    RevokeWorker,
+    RevokeWorkerToken,
+)
 from tests.unit.api.refusals import ANY, refusals
 from tests.unit.api.stage import Stage
 
@@ -27,7 +34,7 @@ class Call(NamedTuple):
 
     method: str
     path: str
-    body: dict[str, str] | None = None
+    body: dict[str, object] | None = None
 
 
 CALLS = {
@@ -67,6 +74,11 @@ CALLS = {
     SavePreset: Call("PUT", "/v1/presets/{name}", {"steps": 3}),
     DeletePreset: Call("DELETE", "/v1/presets/{name}"),
     ShowCallbackSecret: Call("GET", "/v1/callbacks/secret"),
+    CreateWorkerToken: Call("POST", "/v1/workers/tokens", {"pool": "lab"}),
+    RevokeWorkerToken: Call("DELETE", "/v1/workers/tokens/{token_id}"),
+    CordonWorker: Call("PATCH", "/v1/workers/{worker_id}", {"cordoned": True}),
+    DrainWorker: Call("PATCH", "/v1/workers/{worker_id}", {"drain": True}),
+    RevokeWorker: Call("DELETE", "/v1/workers/{worker_id}"),
 }
 OF_THE_API = dict.fromkeys((client.RetryModel, client.DeleteModel), (NameAmbiguous,)) | {
     client.SubmitJob: (InputGone,)
@@ -76,6 +88,8 @@ IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1", "k
     "webhook_id": "w1",
     "delivery_id": "d1",
     "name": "p1",
+    "token_id": "t1",
+    "worker_id": "w1-1",
 }
 
 
@@ -91,6 +105,7 @@ def test_every_ask_that_waits_for_an_answer_has_a_call_and_a_list_of_refusals() 
         client.PruneModels,
         client.DeleteImages,
         ShowCallbackSecret,
+        CreateWorkerToken,
     }
 
 

@@ -32,6 +32,7 @@ from kernel.protocol.ids import (
     JobId,
     KeyId,
     ModelId,
+    TokenId,
     WebhookId,
 )
 from kernel.protocol.rows import (
@@ -48,6 +49,7 @@ from kernel.protocol.rows import (
     ScannedFile,
     ScanRow,
     WebhookRow,
+    WorkerTokenRow,
 )
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.webhooks import Redeliver
@@ -66,6 +68,7 @@ class Database:
     images: dict[ImageId, ImageRow] = field(default_factory=dict)
     blobs: dict[BlobId, BlobRow] = field(default_factory=dict)
     keys: dict[KeyId, KeyRow] = field(default_factory=dict)
+    worker_tokens: dict[TokenId, WorkerTokenRow] = field(default_factory=dict)
     key_uses: dict[tuple[KeyId, int], KeyUseRow] = field(default_factory=dict)
     webhooks: dict[WebhookId, WebhookRow] = field(default_factory=dict)
     presets: dict[tuple[KeyId | None, str], PresetRow] = field(default_factory=dict)
@@ -105,6 +108,7 @@ class Database:
             scanned_files=tuple(self.scanned_files.values()),
             scan=self.scan,
             keys=tuple(self.keys.values()),
+            worker_tokens=tuple(self.worker_tokens.values()),
             key_uses=tuple(self.key_uses.values()),
             presets=tuple(self.presets),
             webhooks=tuple(self.webhooks.values()),
@@ -152,6 +156,8 @@ class Database:
                 self.edits.append(save)
             case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob():
                 self._apply_blob(save)
+            case actions.SaveWorkerToken(row):
+                self.worker_tokens[row.token_id] = row
             case actions.SaveKey(row):
                 self.keys[row.key_id] = row
                 names = [key.name for key in self.keys.values() if key.revoked_at_ms is None]

@@ -13,6 +13,7 @@ from kernel.core.events import (
     Asked,
     DeadlinePassed,
     DeviceFact,
+    EnrollAsked,
     Event,
     InputsStored,
     Now,
@@ -32,6 +33,8 @@ from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.rows import EngineRow, JobRow, ModelRow
 from kernel.protocol.status import Status
+from kernel.protocol.version import VERSION
+from kernel.protocol.worker_tokens import CreateWorkerToken, WorkerTokenIssued
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import refusal
 from tests.unit.core.counting_ids import CountingIds
@@ -86,6 +89,8 @@ class Story:
         self.pinging: set[WorkerId] = set()
         self.newcomers: list[WorkerId] = []
         self.gives: dict[JobId, actions.GiveJob] = {}
+        self.keys: dict[str, WorkerId] = {}
+        """Workers of pools by the names of their keys."""
         snapshot = replace(self.database.snapshot(), devices=self.devices, **found)
         self.broker = Broker(snapshot, self.limits, self.id_source, self.now)
         return self._take(self.broker.start(self.now))
@@ -107,14 +112,15 @@ class Story:
             case actions.LaunchWorker(worker_id, role, token):
                 self.tokens[worker_id] = (role, token)
                 self.newcomers.append(worker_id)
-            case actions.MintTicket():
-                self.tokens[effect.worker_id] = (WorkerRole.ENGINE, effect.token)
+            case actions.AdmitWorker():
+                self.keys[effect.key] = effect.worker_id
             case actions.GiveJob():
                 self.gives[effect.job_id] = effect
             case actions.Order(worker_id, wire.LoadEngine(load=load)):
                 self.engine_of[worker_id] = load.engine_id
             case actions.ForgetWorker(worker_id):
                 self.pinging.discard(worker_id)
+                self.keys = {key: known for key, known in self.keys.items() if known != worker_id}
                 self.newcomers = [other for other in self.newcomers if other != worker_id]
             case _:
                 pass
@@ -213,6 +219,28 @@ class Story:
         if worker_id in self.newcomers:
             self.newcomers.remove(worker_id)
         return self.say(worker_id, hello)
+
+    def token(self, pool: str = "lab", **values: object) -> str:
+        """A person creates an enrollment token."""
+        reply = self.ask(CreateWorkerToken(pool=pool, **values))
+        assert isinstance(reply, WorkerTokenIssued), reply
+        assert reply.text is not None
+        return reply.text
+
+    def enrolls(self, token: str, key: str = "?key", **values: object) -> list[Action]:
+        """A worker of a pool says its first message, or says it again."""
+        enroll = wire.Enroll(**{"token": token, "version": VERSION, "pid": 1, "host": "there", **values})
+        if key in self.keys:
+            return self.say(self.keys[key], enroll)
+        found = self.tell(EnrollAsked(key, key.encode(), enroll))
+        for admitted in only(found, actions.AdmitWorker):
+            self.pinging.add(admitted.worker_id)
+        return found
+
+    def member(self, token: str, key: str = "?key", **values: object) -> WorkerId:
+        """A worker that has joined a pool."""
+        self.enrolls(token, key, **values)
+        return self.keys[key]
 
     def ready(self, worker_id: WorkerId, capacity: int = 1, device: str = "cpu") -> list[Action]:
         """A worker has loaded its engine."""

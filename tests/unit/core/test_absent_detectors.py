@@ -73,14 +73,5 @@ def test_files_that_go_while_the_pictures_are_stored_are_the_workers_to_miss(sto
     assert isinstance(reply.message, client.JobAccepted)
 
 
-def test_engine_with_a_worker_of_another_host_takes_the_job(story):
-    engine_id = engine(story)
-    story.ask_actions(client.InviteWorker(engine_id=engine_id))
-    assert is_taken(story, led(engine_id))
-
-
-def test_engine_that_no_job_starts_waits_for_whoever_comes_and_takes_the_job(story):
-    engine_id = engine(story, autostart=False)
-    assert is_taken(story, led(engine_id))
-    story.ask(client.StartEngine(engine_id=engine_id))
-    assert story.refusal(led(engine_id)).code == "not_installed"
+def test_engine_of_a_pool_takes_the_job(story):
+    assert is_taken(story, led(engine(story, pool="lab")))

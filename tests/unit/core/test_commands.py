@@ -66,7 +66,6 @@ def test_refusal_is_not_remembered_so_that_the_command_can_succeed_later():
         client.StartEngine(engine_id="none"),
         client.StopEngine(engine_id="none"),
         client.DeleteEngine(engine_id="none"),
-        client.InviteWorker(engine_id="none"),
         client.RetryModel(model_id="none"),
         client.DeleteModel(model_id="none"),
         client.ClaimDownload(image_id="none"),
@@ -147,9 +146,8 @@ def test_shutdown_command_that_comes_again_does_not_hurry_the_manager():
 
 def test_status_says_what_there_is():
     story = Story()
-    engine_id, _ = story.running_engine()
-    for _ in range(3):
-        story.submit(engine_id)
+    engine_id, worker_id = story.running_engine()
+    jobs = [story.submit(engine_id) for _ in range(3)]
     story.wait(2.5)
     story.tell(DiskSwept(free_bytes=0))
     (reply,) = story.tell(StatusAsked(PEER, CORRELATION, version="1.2", pid=7))
@@ -174,7 +172,11 @@ def test_status_says_what_there_is():
                 workers_lost=0,
             ),
         ),
+        workers=reply.message.workers,
     )
+    (found,) = reply.message.workers
+    assert (found.worker_id, found.state, found.host, found.pool) == (worker_id, "ready", "here", None)
+    assert found.jobs == tuple(jobs[:2])
 
 
 def test_status_counts_the_workers_that_an_engine_has_lost_and_times_its_steps():

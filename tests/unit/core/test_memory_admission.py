@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from kernel.core.actions import CompareMemory, LaunchWorker, MintTicket, Reply
+from kernel.core.actions import CompareMemory, LaunchWorker, Reply
 from kernel.core.events import DiskSwept
 from kernel.core.memory_model.memory_demand import PROCESS_BYTES
 from kernel.core.ports import Limits
@@ -191,29 +191,6 @@ def test_job_for_an_engine_on_a_missing_device_waits_with_the_words_of_a_start_a
     assert not story.newcomers
 
 
-def test_job_for_an_engine_on_a_device_of_another_host_waits_for_the_guest_that_was_invited():
-    story = story_on(device("cpu", 6 * GB))
-    engine_id = story.engine(checkpoint="one", device="cuda:7", replicas=2)
-    (ticket,) = only(story.ask_actions(client.InviteWorker(engine_id=engine_id)), MintTicket)
-    job_id = story.submit(engine_id)
-    assert story.job_state(job_id) is JobState.WAITING
-    story.hello(ticket.worker_id)
-    story.ready(ticket.worker_id, device="cuda:7")
-    story.make(job_id)
-    assert story.job_state(job_id) is JobState.FINISHED
-    assert not story.newcomers
-
-
-def test_invitation_that_nobody_uses_leaves_the_error_of_a_missing_device():
-    story = story_on(device("cpu", 6 * GB))
-    engine_id = story.engine(checkpoint="one", device="cuda:7")
-    story.ask_actions(client.InviteWorker(engine_id=engine_id))
-    job_id = story.submit(engine_id)
-    story.wait(601.0)
-    assert story.engine_row(engine_id).error_code == "device_unavailable"
-    assert story.job_state(job_id) is JobState.WAITING
-
-
 def test_replicas_are_launched_as_far_as_they_fit_and_later_when_they_do():
     story = story_on(device("cpu", 11 * GB))
     engine_id = story.engine(start=True, checkpoint="four", replicas=3)
@@ -259,16 +236,6 @@ def test_prediction_is_compared_with_what_the_worker_says_once_it_has_loaded():
     assert compared.reported_bytes == 1
     assert compared.reservation.weights_bytes == 4 * GB
     assert compared.reservation.need.bytes > 4 * GB + PROCESS_BYTES["cpu"]
-
-
-def test_guest_from_another_host_takes_no_memory_of_this_one():
-    story = story_on(device("cpu", 6 * GB))
-    engine_id = story.engine(checkpoint="four", autostart=False)
-    story.ask_actions(client.InviteWorker(engine_id=engine_id))
-    load = loaded(story, "w1-1")
-    assert (load.device, load.max_batch) == ("auto", None)
-    story.engine(start=True, checkpoint="four")
-    assert len(story.newcomers) == 1
 
 
 def test_waiting_of_a_former_life_is_forgotten_at_the_start():

@@ -84,7 +84,6 @@ ASKS = [
     (client.StartEngine(engine_id=LONG), "engine_id"),
     (client.StopEngine(engine_id=LONG), "engine_id"),
     (client.DeleteEngine(engine_id=LONG), "engine_id"),
-    (client.InviteWorker(engine_id=LONG), "engine_id"),
     (register(""), "name"),
     (register("a\x7fb"), "name"),
     (register(uri=""), "uri"),

@@ -14,7 +14,6 @@ from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import LoraUse
 from tests.unit.core.samples import CHECKPOINT, model
 from tests.unit.core.story import Story, only
-from tests.unit.core.test_invited_workers import invite
 
 SHA = "a" * 64
 SIZE = 10 * PART_BYTES
@@ -33,9 +32,8 @@ def told(limits=UNHURRIED):
 
 def loading(story):
     """A worker of another host that was told what to load."""
-    worker_id = invite(story, story.engine())
-    story.hello(worker_id)
-    return worker_id
+    story.engine(pool="lab", start=True)
+    return story.member(story.token())
 
 
 def part(number=0, model_id=CHECKPOINT, sha256=SHA, **fields):

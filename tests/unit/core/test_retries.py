@@ -5,7 +5,6 @@ from kernel.core.actions import LaunchWorker
 from kernel.core.events import DiskSwept
 from kernel.core.ports import Limits
 from kernel.protocol import client
-from kernel.protocol import worker as wire
 from kernel.protocol.enums import EngineState, JobState, WaitsFor
 from tests.unit.core.samples import device, submit
 from tests.unit.core.story import Story, only
@@ -268,23 +267,6 @@ def test_draining_manager_tries_nothing():
     assert due.Retry(engine_id) not in timers
     assert due.GiveUp(engine_id) not in timers
     assert (story.engine_state(engine_id), story.job_state(job_id)) == (EngineState.ERROR, JobState.WAITING)
-
-
-def test_guest_that_comes_to_an_engine_in_error_works_and_the_try_is_forgotten():
-    story, engine_id, (job_id,) = failing_engine()
-    story.ask_actions(client.InviteWorker(engine_id=engine_id))
-    guest = next(w for w in story.tokens if w not in story.newcomers and w in story.broker.world.workers)
-    story.hello(guest)
-    story.ready(guest)
-    assert (story.engine_state(engine_id), story.engine_row(engine_id).error) == (EngineState.WORKING, None)
-    assert due.Retry(engine_id) not in story.broker.world.timers
-    story.make(job_id)
-    assert story.job_state(job_id) is JobState.FINISHED
-    story.say(guest, wire.Goodbye(reason="it goes"))
-    story.wait(1.0)
-    story.submit(engine_id)
-    story.wait(1.0)
-    assert story.newcomers, "nothing of the error is left"
 
 
 def test_only_the_job_that_was_there_at_three_deaths_of_its_own_fails():

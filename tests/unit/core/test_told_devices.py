@@ -128,10 +128,9 @@ def test_word_that_is_not_of_the_workers_own_gpu_is_passed_over(name, seen):
 
 def test_worker_of_another_host_says_nothing_of_this_one():
     story = Story(heavy("eight", 2 * WEIGHTS), limits=LIMITS, devices=(CPU,))
-    engine_id = story.engine(checkpoint="eight", autostart=False)
-    story.ask_actions(client.InviteWorker(engine_id=engine_id))
-    story.hello("w1-1")
+    engine_id = story.engine(checkpoint="eight", start=True, pool="lab")
+    worker_id = story.member(story.token())
     seen = WorkerDevice(device="xpu:0", name="Arc", total_bytes=9, free_bytes=8)
     report = wire.EngineReady(engine_id=engine_id, device="xpu:0", memory_bytes=1, capacity=1, seen=seen)
-    story.say("w1-1", report)
+    story.say(worker_id, report)
     assert [one.device for one in story.status().devices] == ["cpu"]

@@ -48,6 +48,7 @@ from kernel.protocol.ids import (
     Lease,
     ModelId,
     Ticket,
+    TokenId,
     WebhookId,
     WorkerId,
 )
@@ -73,7 +74,7 @@ from kernel.protocol.specs import (
     JobSpec,
     PictureOrder,
 )
-from kernel.protocol.status import ApiLife, DeviceStatus, EngineFigures, Status
+from kernel.protocol.status import ApiLife, DeviceStatus, EngineFigures, Status, WorkerEnd, WorkerFigures
 from kernel.protocol.webhooks import (
     Callback,
     CallbackSecret,
@@ -87,11 +88,19 @@ from kernel.protocol.webhooks import (
     TestWebhook,
     WebhookIssued,
 )
+from kernel.protocol.worker_tokens import (
+    CordonWorker,
+    CreateWorkerToken,
+    DrainWorker,
+    RevokeWorker,
+    RevokeWorkerToken,
+    WorkerTokenIssued,
+)
 
 MODEL, ENGINE, JOB = ModelId("m-1"), EngineId("e-1"), JobId("j-1")
 IMAGE, WORKER, TICKET = ImageId("i-1"), WorkerId("w7-1"), Ticket("t-1")
 WEBHOOK, DELIVERY = WebhookId("h-1"), DeliveryId("d-1")
-LEASE, KEY = Lease(7 << 32 | 1), KeyId("k-1")
+LEASE, KEY, TOKEN = Lease(7 << 32 | 1), KeyId("k-1"), TokenId("t-1")
 SHA256 = "5" * 64
 
 _CONFIG: dict[str, bool | int | float | str] = {"use_karras_sigmas": True, "timestep_spacing": "trailing"}
@@ -117,6 +126,7 @@ _SPEC = EngineSpec(
     eta=0.25,
     width_px=768,
     height_px=512,
+    pool="gpu-lab",
     device="cuda:0",
     dtype=Variant.FP16,
     autostart=False,
@@ -339,9 +349,14 @@ _ASKS: tuple[client.Ask, ...] = (
     ),
     client.ClaimDownload(image_id=IMAGE),
     client.FinishDownload(image_id=IMAGE, ticket=TICKET, whole=True),
-    client.InviteWorker(engine_id=ENGINE),
+    CreateWorkerToken(pool="gpu-lab", expires_in_s=60.0, max_workers=4),
+    RevokeWorkerToken(token_id=TOKEN),
+    CordonWorker(worker_id=WORKER, is_cordoned=True),
+    DrainWorker(worker_id=WORKER),
+    RevokeWorker(worker_id=WORKER),
     client.Shutdown(now=True),
 )
+_SEEN = worker.WorkerDevice(device="cuda:0", name="A", total_bytes=2, free_bytes=1, capability="9.0")
 _PREVIEW = client.JobPreview(job_id=JOB, index=1, step=3)
 _REPLIES: tuple[client.BrokerReply, ...] = (
     client.Refused(
@@ -420,15 +435,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     WebhookIssued(webhook_id=WEBHOOK, secret="whsec_MTIz"),
     CallbackSecret(secret="whsec_MTIz"),
     DeliveryQueued(delivery_id=DELIVERY),
-    client.WorkerInvited(
-        worker_id=WORKER,
-        endpoint="tcp://192.0.2.1:7871",
-        server_public_key="S" * 40,
-        public_key="P" * 40,
-        secret_key="K" * 40,
-        token="token",
-        expires_in_s=600.0,
-    ),
+    WorkerTokenIssued(token_id=TOKEN, expires_at_ms=12, text="spoonworker_1"),
     Status(
         version="1.0",
         pid=42,
@@ -459,6 +466,37 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
                 engine_id=ENGINE, name="A", workers=1, batch=2, max_batch=4, step_s=0.5, workers_lost=1
             ),
         ),
+        workers=(
+            WorkerFigures(
+                worker_id=WORKER,
+                role=WorkerRole.ENGINE,
+                state="ready",
+                pool="gpu-lab",
+                host="studio",
+                pid=43,
+                version="1.0",
+                launch="job-17",
+                joined_at_ms=1_700_000_000_000,
+                is_cordoned=True,
+                devices=(_SEEN,),
+                device="cuda:0",
+                engine_id=ENGINE,
+                memory_bytes=6_900_000_000,
+                jobs=(JOB,),
+                round_trip_ms=1.5,
+            ),
+        ),
+        ended_workers=(
+            WorkerEnd(
+                worker_id=WORKER,
+                pool="gpu-lab",
+                host="studio",
+                pid=43,
+                engine_id=ENGINE,
+                ended_at_ms=1_700_000_000_000,
+                text="drained",
+            ),
+        ),
     ),
     client.Watching(seq=EventSeq(9)),
     client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=_PREVIEW, blobs=1),)),
@@ -468,25 +506,24 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
     client.EngineProgress(engine_id=ENGINE, bytes=5, total_bytes=9, bytes_per_s=2),
 )
+_LOAD = EngineLoad(
+    engine_id=ENGINE,
+    checkpoint=_SOURCE,
+    models=(_SOURCE,),
+    device="cuda:0",
+    dtype=Variant.BF16,
+    max_batch=4,
+    plan=MemoryPlan.TILED,
+    compilation=Compilation.GRAPHS,
+    width_px=768,
+    height_px=512,
+    guidance_scale=1.0,
+)
 _ORDERS: tuple[worker.WorkerOrder, ...] = (
-    worker.Welcome(epoch=Epoch(7), heartbeat_s=1.0, silence_s=30.0),
-    worker.Refuse(code="not_permitted", text="the launch token is wrong"),
+    worker.Welcome(epoch=Epoch(7), heartbeat_s=1.0, silence_s=30.0, worker_id=WORKER),
+    worker.Refuse(code="not_permitted", text="the launch token is wrong", retry_after_s=10.0),
     worker.AdjustEngine(max_batch=3),
-    worker.LoadEngine(
-        load=EngineLoad(
-            engine_id=ENGINE,
-            checkpoint=_SOURCE,
-            models=(_SOURCE,),
-            device="cuda:0",
-            dtype=Variant.BF16,
-            max_batch=4,
-            plan=MemoryPlan.TILED,
-            compilation=Compilation.GRAPHS,
-            width_px=768,
-            height_px=512,
-            guidance_scale=1.0,
-        )
-    ),
+    worker.LoadEngine(load=_LOAD),
     worker.InspectModel(source=_SOURCE),
     worker.ScanFolders(folders=("/srv/models", "/home/ann/webui/models"), known=(5, 2**63 - 1)),
     worker.SendCallback(
@@ -523,7 +560,7 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
         code="not_permitted",
         text="no order names it",
     ),
-    worker.Drain(),
+    worker.Drain(for_good=True),
     worker.Leave(),
     worker.Pong(),
 )
@@ -531,7 +568,21 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
     worker.Hello(
         role=WorkerRole.ENGINE, worker_id=WORKER, token="token", version="1.0", pid=43, host="studio"
     ),
-    worker.Ping(),
+    worker.Enroll(
+        token="spoonworker_1",
+        version="1.0",
+        pid=43,
+        host="studio",
+        round=1,
+        devices=(
+            worker.WorkerDevice(device="cuda:0", name="A", total_bytes=2, free_bytes=1, capability="9.0"),
+        ),
+        launch="job-17",
+        load=_LOAD,
+        ready=worker.EngineReady(engine_id=ENGINE, device="cuda:0", memory_bytes=1, capacity=4, seen=_SEEN),
+        jobs=(worker.HeldJob(job_id=JOB, lease=LEASE),),
+    ),
+    worker.Ping(round_trip_ms=1.5),
     worker.EngineProgress(engine_id=ENGINE, bytes=5, total_bytes=9, bytes_per_s=2, is_copying=True),
     worker.EngineReady(
         engine_id=ENGINE,

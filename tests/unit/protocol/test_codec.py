@@ -39,10 +39,7 @@ def test_head_has_its_golden_bytes():
 def test_api_may_say_everything_but_what_only_an_administrator_may():
     admin = {name for name in MESSAGES if name.startswith("ClientMessage.")}
     assert readable(codec.admin_decoder()) == admin
-    assert admin - readable(codec.api_decoder()) == {
-        "ClientMessage.InviteWorker",
-        "ClientMessage.Shutdown",
-    }
+    assert admin - readable(codec.api_decoder()) == {"ClientMessage.Shutdown"}
 
 
 def test_client_reads_replies_and_nothing_else():

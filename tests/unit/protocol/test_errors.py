@@ -4,8 +4,8 @@ import pytest
 
 from api.http.contract.errors import VersionNotSupported
 from kernel.protocol import errors
-from kernel.protocol.errors import FieldProblem, SpoonError, all_errors, title_of, wrong_field
-from kernel.protocol.refusals import error_of_code
+from kernel.protocol.errors import FieldProblem, SpoonError, title_of, wrong_field
+from kernel.protocol.refusals import all_errors, error_of_code
 
 
 def every_error() -> list[type[SpoonError]]:

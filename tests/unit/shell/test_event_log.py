@@ -10,9 +10,10 @@ from kernel.core.events import NO_FACTS, Asked, Facts, Peer, Reported, StoredRep
 from kernel.protocol import client, worker
 from kernel.protocol.api_keys import CreateKey, KeyIssued, RevokeKey
 from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase, Role, WorkerRole
-from kernel.protocol.ids import EngineId, EventSeq, JobId, KeyId, Lease, ModelId, WorkerId
+from kernel.protocol.ids import EngineId, EventSeq, JobId, KeyId, Lease, ModelId, TokenId, WorkerId
 from kernel.protocol.rows import ChangeRow, EngineRow, JobRow
 from kernel.protocol.specs import EngineSpec
+from kernel.protocol.worker_tokens import CreateWorkerToken, DrainWorker, WorkerTokenIssued
 from kernel.shell.event_log import EventLog, log_debug
 
 LOG = logging.getLogger("test")
@@ -153,14 +154,19 @@ def reply(message: client.SingleReply, correlation: bytes = b"c") -> actions.Rep
 
 
 ISSUED = KeyIssued(key_id=KeyId("k-1"), text=SECRET)
-INVITE = actions.MintTicket(Peer(b"p"), b"c", WorkerId("w1-1"), SECRET, 60.0)
+TOKEN = WorkerTokenIssued(token_id=TokenId("t-1"), text=SECRET)
 
 
 @pytest.mark.parametrize(
     ("ask", "effect", "said"),
     [
         (client.Shutdown(now=True), reply(client.Done()), "operation=shutdown path=bus"),
-        (client.InviteWorker(engine_id=EngineId("e-1")), INVITE, "operation=invite_worker path=bus/e-1"),
+        (CreateWorkerToken(pool="lab"), reply(TOKEN), "operation=create_worker_token path=bus/t-1"),
+        (
+            DrainWorker(worker_id=WorkerId("w1-1")),
+            reply(client.Done()),
+            "operation=drain_worker path=bus/w1-1",
+        ),
         (CreateKey(name=SECRET, role=Role.USER), reply(ISSUED), "operation=create_key path=bus/k-1"),
         (RevokeKey(key_id=KeyId("k-1")), reply(client.Done()), "operation=revoke_key path=bus/k-1"),
     ],

@@ -118,6 +118,7 @@ def test_a_query_scans_no_table_that_grows_and_sorts_no_more_than_a_few_rows(
         "key",
         "webhook_id",
         "delivery_id",
+        "token_id",
         "name",
     )
     values = dict.fromkeys((*names, *more, *search, *ids)) if ":" in sql else (None,) * _places(sql)

@@ -4,11 +4,14 @@ from kernel.protocol.enums import InputKind, ModelType, Scheduler, WorkerRole
 from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder
-from kernel.protocol.worker import CancelJob, Hello, LoadEngine, RunJob, Welcome
+from kernel.protocol.worker import CancelJob, Enroll, Hello, LoadEngine, RunJob, Welcome
 
 EPOCH = Epoch(7)
 ENGINE_ID = EngineId("engine-1")
 WELCOME = Welcome(epoch=EPOCH, heartbeat_s=1.0, silence_s=5.0)
+
+
+ENROLL = Enroll(token="token", version="0.1.0", pid=123, host="there")
 
 
 def hello(role: WorkerRole = WorkerRole.ENGINE) -> Hello:

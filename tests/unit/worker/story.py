@@ -8,7 +8,7 @@ from engine_worker.session.machine import Session
 from kernel.protocol.enums import ControlType, WorkerRole
 from kernel.protocol.ids import Epoch, ImageId, JobId
 from kernel.protocol.worker import EngineReady, WorkerOrder, WorkerReport
-from tests.unit.worker.orders import ENGINE_ID, EPOCH, WELCOME, hello, load
+from tests.unit.worker.orders import ENGINE_ID, ENROLL, EPOCH, WELCOME, hello, load
 
 READY = EngineReady(engine_id=ENGINE_ID, device="cpu", memory_bytes=1, capacity=4)
 
@@ -16,8 +16,9 @@ READY = EngineReady(engine_id=ENGINE_ID, device="cpu", memory_bytes=1, capacity=
 class Story:
     """One worker's life."""
 
-    def __init__(self, role: WorkerRole = WorkerRole.ENGINE) -> None:
-        self.session = Session(hello(role), Patience())
+    def __init__(self, role: WorkerRole = WorkerRole.ENGINE, *, enrolls: bool = False) -> None:
+        """`enrolls`: it is a worker of a pool."""
+        self.session = Session(ENROLL if enrolls else hello(role), Patience())
         self.now = 1000.0
         self.spoken: list[tuple[float, WorkerReport]] = []
         """Everything that was ever sent, and when."""
@@ -41,8 +42,12 @@ class Story:
         self.now = end
         return actions
 
+    def open(self) -> list[Action]:
+        """The socket is open."""
+        return self.tell(Opened())
+
     def join(self) -> "Story":
-        self.tell(Opened())
+        self.open()
         self.order(WELCOME)
         return self
 

@@ -1,4 +1,4 @@
-"""Tickets: from pipes and private files, and why others are refused."""
+"""Tickets from pipes, and tokens from private files; and why others are refused."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from engine_worker import ticket
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import WorkerId
-from kernel.protocol.join import MAX_JOIN_BYTES, Join, write_join
+from kernel.protocol.join import Join, write_join
 
 JOIN = Join(
     role=WorkerRole.ENGINE,
@@ -30,8 +30,11 @@ def piped(data: bytes) -> int:
     return reader
 
 
-def private_file(tmp_path: Path, data: bytes = write_join(JOIN), mode: int = 0o600) -> Path:
-    path = tmp_path / "ticket"
+TOKEN = f"spoonworker_{'1' * 32}_{'2' * 64}_{'3' * 64}"
+
+
+def private_file(tmp_path: Path, data: bytes = TOKEN.encode() + b"\n", mode: int = 0o600) -> Path:
+    path = tmp_path / "token"
     path.write_bytes(data)
     path.chmod(mode)
     return path
@@ -39,7 +42,7 @@ def private_file(tmp_path: Path, data: bytes = write_join(JOIN), mode: int = 0o6
 
 def refused(path: Path) -> str:
     with pytest.raises(BadConfiguration) as caught:
-        ticket.from_file(path)
+        ticket.token_in(path)
     return caught.value.detail
 
 
@@ -69,8 +72,8 @@ def test_a_descriptor_that_is_not_open_is_refused() -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400])
-def test_a_ticket_comes_from_a_private_file(tmp_path: Path, mode: int) -> None:
-    assert ticket.from_file(private_file(tmp_path, mode=mode)) == JOIN
+def test_a_token_comes_from_a_private_file(tmp_path: Path, mode: int) -> None:
+    assert ticket.token_in(private_file(tmp_path, mode=mode)) == TOKEN
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o602])
@@ -87,5 +90,7 @@ def test_a_link_a_folder_a_pipe_and_nothing_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path)
 
 
-def test_a_ticket_of_absurd_length_is_refused(tmp_path: Path) -> None:
-    assert "at most" in refused(private_file(tmp_path, b" " * (MAX_JOIN_BYTES + 1)))
+@pytest.mark.parametrize("data", [b"", b"spoon_1_2", TOKEN[:-1].encode(), b"\xff" * 300, write_join(JOIN)])
+def test_what_is_no_token_is_refused_without_quoting_it(tmp_path: Path, data: bytes) -> None:
+    said = refused(private_file(tmp_path, data))
+    assert said == "not an enrollment token: get one with `spoon workers token create`"
