@@ -293,3 +293,31 @@ def test_two_workers_come_back_in_any_order_each_with_its_own(order: str):
         story.enrolls(token, f"?{letter}", round=1, load=loads[f"?{letter}"], ready=ready, jobs=held)
     assert [story.job_state(job_id) for job_id in jobs] == [JobState.PROCESSING] * 2
     assert not story.gives
+
+
+def test_message_that_was_sent_twice_takes_no_job_back_that_was_given_meanwhile():
+    away = Away()
+    worker_id = away.worker_id
+    found = away.story.enrolls(away.token)
+    assert [type(order) for order in orders_to(found, worker_id)] == [wire.Welcome]
+    assert away.story.gives[away.job_id] == away.give
+    assert away.story.job_state(away.job_id) is JobState.PROCESSING
+
+
+def test_worker_that_loads_when_the_manager_stops_is_told_nothing_and_goes_on_loading():
+    story = Story()
+    token = story.token()
+    story.engine(pool="lab", start=True)
+    worker_id = story.member(token)
+    found = story.stop() + story.wait(1.0)
+    assert not orders_to(found, worker_id)
+    assert only(found, actions.Exit)
+
+
+def test_job_that_another_worker_makes_is_not_taken_by_one_that_names_its_lease():
+    away = Away(replicas=2)
+    other = away.comes_back("?other")
+    assert other != away.worker_id
+    assert away.is_dropped(other)
+    away.story.make(away.job_id)
+    assert away.story.job_state(away.job_id) is JobState.FINISHED
