@@ -303,6 +303,7 @@ export const EN = /** @type {const} */ ({
   "job.waits_for.start": "somebody stopped its engine: start it",
   "job.waits_for.retry": "its engine failed, and is tried again",
   "job.waits_for.repair": "its engine failed, and needs help",
+  "job.waits_for.worker": "no worker of its pool is free",
 
   // Gallery
   "gallery.images": "Images",
