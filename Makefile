@@ -47,7 +47,8 @@ test: dev $(NODE_STAMPS) ## Run all tests, the unit tests first, in two processe
 	$(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 hosts: dev ## Run the tests of launchers for other hosts, also the slow ones with a Ray cluster
-	HOSTS=1 $(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q tests/integration/launchers
+	HOSTS=1 $(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q tests/integration/launchers \
+	  tests/acceptance/test_launched_workers.py tests/acceptance/test_ray_workers.py
 
 check: dev ## Check format, lint, types, layers, generated docs; then run the tests
 	$(BIN)/ruff format --check .

@@ -24,9 +24,9 @@ from zmq.utils import z85
 from conf.installation import locate
 from conf.load import KEY_VARIABLE, settings_of
 from conf.settings import Settings
-from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
+from kernel.core.ports import Folder
 from kernel.process.keys import ensure_all, ensure_master_key
 from kernel.process.lock import FolderLock
 from kernel.process.log import line, start

@@ -4,12 +4,11 @@ A *save* is a part of the batch's one transaction. An *effect* happens after tha
 the order in which the core asked for it.
 """
 
-from enum import StrEnum
-
 from msgspec import Struct
 
 from kernel.core.events import Peer, WantedPart
 from kernel.core.memory_model.memory_demand import Reservation
+from kernel.core.ports import Folder
 from kernel.protocol import client, worker
 from kernel.protocol.enums import GoneReason, WorkerRole
 from kernel.protocol.ids import (
@@ -151,14 +150,6 @@ class DropBlob(Struct, frozen=True):
 
     blob_id: BlobId
     at_ms: int
-
-
-class Folder(StrEnum):
-    """The storage folders, by the names under which the trash knows them."""
-
-    IMAGES = "images"
-    BLOBS = "blobs"
-    MODELS = "models"
 
 
 class TrashFile(Struct, frozen=True):
@@ -369,14 +360,22 @@ class RefuseStranger(Struct, frozen=True):
     message: worker.Refuse
 
 
+class LaunchInPool(Struct, frozen=True):
+    """Have the launcher of a pool start a worker. It enrolls under this id."""
+
+    worker_id: WorkerId
+    pool: str
+    engine_id: EngineId
+
+
 class TerminateWorker(Struct, frozen=True):
-    """Ask a local worker's process to end (SIGTERM)."""
+    """Ask the process of a local or launched worker to end (SIGTERM)."""
 
     worker_id: WorkerId
 
 
 class KillWorker(Struct, frozen=True):
-    """End a local worker's process (SIGKILL)."""
+    """End the process of a local or launched worker (SIGKILL)."""
 
     worker_id: WorkerId
 
@@ -477,6 +476,7 @@ Effect = (
     | GiveJob
     | GiveDelivery
     | LaunchWorker
+    | LaunchInPool
     | AdmitWorker
     | RefuseStranger
     | TerminateWorker

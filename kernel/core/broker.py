@@ -24,6 +24,8 @@ from kernel.core.events import (
     InputsNotStored,
     InputsStored,
     InputsUnreadable,
+    LaunchRan,
+    LaunchWaited,
     ModelFilesListed,
     ModelFilesSeen,
     ModelMoved,
@@ -42,7 +44,7 @@ from kernel.core.events import (
     WatchAsked,
     WorkerExited,
 )
-from kernel.core.handlers import deadlines, manager_lifecycle, reports, worker_exit
+from kernel.core.handlers import deadlines, launch_news, manager_lifecycle, reports
 from kernel.core.images import housekeeping, storing
 from kernel.core.models import fetching, missing_files, pushing
 from kernel.core.ports import IdSource, Limits
@@ -112,8 +114,9 @@ class Broker:
             case DeadlinePassed():
                 deadlines.passed(world)
             case WorkerExited(worker_id, status, last_words):
-                if (worker := world.workers.get(worker_id)) is not None:
-                    worker_exit.worker_gone(world, worker, status, last_words)
+                launch_news.exited(world, worker_id, status, last_words)
+            case LaunchWaited() | LaunchRan():
+                launch_news.told(world, event)
             case WatchAsked() | PeerLost():
                 _watch(world, event)
             case StatusAsked():

@@ -11,6 +11,12 @@ class Hello(Struct, frozen=True):
     worker_id: WorkerId
 
 
+class Launch(Struct, frozen=True):
+    """A launched worker of a pool must have joined, or its process must have ended."""
+
+    worker_id: WorkerId
+
+
 class Load(Struct, frozen=True):
     """A worker must have loaded its engine, or made progress with its model."""
 
@@ -147,6 +153,7 @@ class ApiProcess(Struct, frozen=True):
 
 Due = (
     Hello
+    | Launch
     | Load
     | Silence
     | Progress

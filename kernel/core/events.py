@@ -170,13 +170,27 @@ class ReportUnreadable(Struct, frozen=True):
 
 
 class WorkerExited(Struct, frozen=True):
-    """A local worker's process has exited."""
+    """The process of a local or launched worker has exited."""
 
     worker_id: WorkerId
     status: str
     """How it ended, for a person: `exit code 1`, `signal SIGKILL`."""
     last_words: str = ""
     """The end of its stderr."""
+
+
+class LaunchWaited(Struct, frozen=True):
+    """A launched worker of a pool waits for capacity."""
+
+    worker_id: WorkerId
+    reason: str
+    """In the words of its scheduler."""
+
+
+class LaunchRan(Struct, frozen=True):
+    """A launched worker of a pool has a place, and will join."""
+
+    worker_id: WorkerId
 
 
 class OutputStored(Struct, frozen=True):
@@ -311,6 +325,8 @@ Event = (
     | EnrollAsked
     | ReportUnreadable
     | WorkerExited
+    | LaunchWaited
+    | LaunchRan
     | OutputStored
     | OutputNotStored
     | ModelMoved

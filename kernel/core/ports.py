@@ -1,10 +1,20 @@
-"""The core's ports: the source of ids, and the configured limits."""
+"""The core's ports: the source of ids, the storage folders, and the configured limits."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from kernel.protocol.enums import Compilation
 from kernel.protocol.webhooks import Signer
+
+
+class Folder(StrEnum):
+    """The storage folders, by the names under which the trash knows them."""
+
+    IMAGES = "images"
+    BLOBS = "blobs"
+    MODELS = "models"
 
 
 class IdSource(Protocol):
@@ -21,6 +31,14 @@ class IdSource(Protocol):
 
     def seed(self) -> int:
         """A seed for a job that has none, 0 .. 2**32 - 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits:
+    """A pool whose workers a launcher starts."""
+
+    max_workers: int
+    launch_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +81,8 @@ class Limits:
     """After a start: how long workers of pools may take to come back before others get their work."""
     server_key: str = "0" * 64
     """The public key of the workers' socket, in hexadecimal digits: part of every enrollment token."""
+    pools: Mapping[str, PoolLimits] = field(default_factory=dict)
+    """The pools that have a launcher."""
     model_folders: tuple[str, ...] = ()
     """Folders of the owner that are looked through for models."""
     scan_every_s: float | None = None

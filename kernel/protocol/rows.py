@@ -125,7 +125,9 @@ class EngineRow(Struct, frozen=True):
     memory_bytes: int | None = None
     started_at_ms: int | None = None
     waits_since_ms: int | None = None
-    """When it began to wait for memory; None, if it does not wait."""
+    """When it began to wait for memory, or for a worker of its pool; None, if it does not wait."""
+    waits_reason: str | None = None
+    """For what an engine of a pool waits, for a person."""
     failing_since_ms: int | None = None
     """When it first went into error since it was last ready."""
     retry_at_ms: int | None = None

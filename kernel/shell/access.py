@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kernel.core.actions import Folder
+from kernel.core.ports import Folder
 from kernel.process.lock import LOCK_FILE
 from kernel.process.log import line
 from kernel.shell.files import GROUP_FILE, INSTALLATION_FILE, is_own_name

@@ -110,6 +110,7 @@ class Effects:
                 self.exit_code = code
             case (
                 actions.LaunchWorker()
+                | actions.LaunchInPool()
                 | actions.AdmitWorker()
                 | actions.TerminateWorker()
                 | actions.KillWorker()
@@ -221,6 +222,7 @@ class Effects:
     def _run_worker(
         self,
         effect: actions.LaunchWorker
+        | actions.LaunchInPool
         | actions.AdmitWorker
         | actions.TerminateWorker
         | actions.KillWorker
@@ -230,6 +232,9 @@ class Effects:
         match effect:
             case actions.LaunchWorker():
                 if (exited := self.registry.launch(effect)) is not None:
+                    self.events.append(exited)
+            case actions.LaunchInPool():
+                if (exited := self.registry.launch_in_pool(effect)) is not None:
                     self.events.append(exited)
             case actions.AdmitWorker():
                 self.registry.admit(effect)

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import assert_never
 
-from kernel.core.actions import Folder, InputToStore, ReadModelPart
+from kernel.core.actions import InputToStore, ReadModelPart
 from kernel.core.events import (
     InputsNotStored,
     InputsStored,
@@ -18,6 +18,7 @@ from kernel.core.events import (
     OutputNotStored,
     OutputStored,
 )
+from kernel.core.ports import Folder
 from kernel.process.wakeup import PollableQueue
 from kernel.protocol.codec import Frame
 from kernel.protocol.enums import InputKind

@@ -73,6 +73,7 @@ def engine_bindings(row: EngineRow) -> Bindings:
         "created_at_ms": row.created_at_ms,
         "started_at_ms": row.started_at_ms,
         "waits_since_ms": row.waits_since_ms,
+        "waits_reason": row.waits_reason,
         "failing_since_ms": row.failing_since_ms,
         "retry_at_ms": row.retry_at_ms,
         "paused_since_ms": row.paused_since_ms,

@@ -15,6 +15,8 @@ from kernel.core.events import (
     ApiExited,
     Event,
     InputsUnreadable,
+    LaunchRan,
+    LaunchWaited,
     ModelPartRead,
     ReportUnreadable,
     StopAsked,
@@ -120,8 +122,10 @@ class Sources:
             match news:
                 case LaunchWaits(name, reason):
                     log.info(line("launch_waits", name=name, reason=reason))
+                    events.append(LaunchWaited(WorkerId(name), reason))
                 case LaunchRuns(name):
                     log.info(line("launch_runs", name=name))
+                    events.append(LaunchRan(WorkerId(name)))
                 case Exited(name, status, last_words, exit_code):
                     log.info(line("process_exited", name=name, status=status))
                     if name == api_process.NAME:

@@ -22,6 +22,7 @@ import apsw
 from msgspec.structs import asdict, astuple
 
 from kernel.core import actions
+from kernel.core.ports import Folder
 from kernel.process.log import line
 from kernel.protocol.enums import GoneReason
 from kernel.protocol.errors import DatabaseUnusable
@@ -259,7 +260,7 @@ class Store:
             case actions.NoteModel(row):
                 self._run("save_model", rowmap.model_bindings(row))
                 if row.stored is not None:
-                    self._run("restore_file", (f"{actions.Folder.MODELS}/{row.stored}",))
+                    self._run("restore_file", (f"{Folder.MODELS}/{row.stored}",))
             case actions.DropModel(model_id):
                 self._run("drop_model", (model_id,))
             case actions.SaveEngine(row):

@@ -1,7 +1,7 @@
 """Converts the configuration to the terms of the core and of the standbys."""
 
 from conf.settings import Engines, Settings
-from kernel.core.ports import Limits
+from kernel.core.ports import Limits, PoolLimits
 from kernel.shell.launchers.standby import NONE_AT_ALL, StandbyTerms
 
 
@@ -35,6 +35,11 @@ def limits_of(settings: Settings, server_key: str, *, with_api: bool) -> Limits:
         push_rate_bytes=settings.models.push_rate_bytes,
         model_folders=tuple(map(str, settings.models.folders)),
         scan_every_s=settings.models.scan_every_s if settings.models.scan else None,
+        pools={
+            name: PoolLimits(max_workers=pool.max_workers, launch_timeout_s=pool.launch_timeout_s)
+            for name, pool in settings.pools.items()
+            if pool.launcher is not None
+        },
         callback_base_url=settings.callbacks.base_url,
         with_api=with_api,
     )

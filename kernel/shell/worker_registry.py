@@ -119,6 +119,15 @@ class WorkerRegistry:
         self._roles.pop(worker_id, None)
         self._places.pop(worker_id, None)
 
+    def launch_in_pool(self, action: actions.LaunchInPool) -> WorkerExited | None:
+        """Have the launcher of a pool start a worker, which enrolls by itself. Returns: its exit, if none
+        could be started."""
+        try:
+            self._launcher.launch_in(action.pool, action.worker_id, action.engine_id)
+        except OSError as error:
+            return WorkerExited(action.worker_id, f"could not start: {error}")
+        return None
+
     def terminate(self, worker_id: WorkerId) -> None:
         self._launcher.terminate(worker_id)
 

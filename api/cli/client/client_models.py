@@ -99,6 +99,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None = None
     error: StoredError | None = None
     waiting_for_room: bool = False
+    waiting_for_capacity: str | None = None
     progress: DownloadProgress | None = None
     queue: Queue | None = None
     steps: int | None = None

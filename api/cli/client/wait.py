@@ -11,7 +11,7 @@ from api.cli.client.client_models import Engine, Job, Model, Scan, StoredError, 
 from api.cli.client.progress_bar import ProgressBar, duration, show_loading
 from api.cli.client.rest import Rest, quoted, read
 from api.cli.exit_codes import AwaitedFailed, Detached, TimedOut
-from api.cli.output import counted_jobs
+from api.cli.output import counted_jobs, printable
 
 START_S: Final = 900.0
 """Limit for an engine to become ready: memory must be free, and its checkpoint loaded."""
@@ -89,7 +89,9 @@ def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> byte
             raise AwaitedFailed(f"the engine {how}: {_reason(engine.error)}")
         if time.monotonic() > end:
             raise TimedOut(f"timed out; the engine is still {engine.status}, see {show}")
-        if engine.waiting_for_room:
+        if engine.waiting_for_capacity is not None:
+            bar.say(f"waiting: {printable(engine.waiting_for_capacity)}")
+        elif engine.waiting_for_room:
             bar.say(room(rest))
         elif engine.progress is not None:
             show_loading(bar, engine.progress)

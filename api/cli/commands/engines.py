@@ -63,9 +63,15 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
         queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
         queue = f"{queue} (paused)" if engine.queue and engine.queue.paused else queue
         checkpoint = engine.names.get(engine.checkpoint or "", engine.checkpoint)
-        status = f"{engine.status}, waiting for memory" if engine.waiting_for_room else engine.status
-        rows.append((engine.engine_id, engine.name, status, engine.device, queue, checkpoint))
+        rows.append((engine.engine_id, engine.name, _status(engine), engine.device, queue, checkpoint))
     print_table(("ID", "NAME", "STATUS", "DEVICE", "RUNNING+WAITING", "CHECKPOINT"), rows)
+
+
+def _status(engine: Engine) -> str:
+    if engine.waiting_for_room:
+        return f"{engine.status}, waiting for memory"
+    waits = engine.waiting_for_capacity is not None
+    return f"{engine.status}, waiting for a worker" if waits else engine.status
 
 
 @engines.command()

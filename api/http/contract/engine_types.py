@@ -79,6 +79,9 @@ class Engine(EngineSpec, frozen=True, kw_only=True):
     memory_bytes: int | None
     waiting_for_room: bool
     """The engine is waiting for memory, or for another engine to stop (engines.max_running)."""
+    waiting_for_capacity: str | None
+    """What an engine of a pool waits for: a free worker, one that starts, or a place where one can start, in
+    the words of the scheduler."""
     progress: DownloadProgress | None
     """How far the loading of a `starting` engine is, once its worker has begun."""
     queue: Queue
@@ -157,7 +160,8 @@ def engine_of(row: EngineRow, names: Names, progress: EngineProgress | None = No
         error=engine_error_of(row),
         retry_at=moment_or_none(row.retry_at_ms),
         memory_bytes=row.memory_bytes,
-        waiting_for_room=row.waits_since_ms is not None,
+        waiting_for_room=row.waits_since_ms is not None and row.waits_reason is None,
+        waiting_for_capacity=row.waits_reason,
         progress=bytes_progress_of(progress) if row.status is EngineState.STARTING else None,
         queue=Queue(
             waiting=row.jobs_waiting,

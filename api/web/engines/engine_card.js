@@ -15,7 +15,8 @@ import { showLog } from "./engine_log.js";
 /**
  * @typedef {{engine_id: string, name: string | null, status: "closed" | "starting" | "ready" | "working" |
  * "stopping" | "error", checkpoint: string, device: string, dtype: string | null, error: {code: string, detail:
- * string} | null, retry_at: string | null, memory_bytes: number | null, waiting_for_room: boolean, progress:
+ * string} | null, retry_at: string | null, memory_bytes: number | null, waiting_for_room: boolean,
+ *   waiting_for_capacity: string | null, progress:
  * import("../parts/meter.js").BytesProgress | null, queue: {waiting: number, processing: number, paused: boolean},
  * names: Record<string, string>, keep_alive_s: number | null, autostart: boolean, started_at: string | null}}
  * Engine
@@ -49,7 +50,7 @@ export function updateCard(card, engine) {
   const deeds = card.querySelector(".deeds");
   if (about) fill(about, ...aboutOf(engine));
   showEngineProgress(card, engine.progress, engine);
-  const shown = `${engine.status} ${engine.queue.paused} ${engine.waiting_for_room} ${nameOf(engine)} ${session.isAdmin}`;
+  const shown = `${engine.status} ${engine.queue.paused} ${engine.waiting_for_room} ${engine.waiting_for_capacity} ${nameOf(engine)} ${session.isAdmin}`;
   if (!deeds || card.dataset.shown === shown) return; // so that focus stays where it is
   card.dataset.shown = shown;
   const focused = deeds.contains(document.activeElement);
@@ -95,6 +96,7 @@ function aboutOf(engine) {
       h("a", { href: addressOf("queue", { engine: engine.engine_id }) }, t("engines.jobs", { ...numbers(queue) })),
     ),
     ...(engine.waiting_for_room ? [h("p", { class: "warned small" }, t("engines.waits_for_memory"))] : []),
+    ...(engine.waiting_for_capacity ? [h("p", { class: "warned small" }, engine.waiting_for_capacity)] : []),
     ...(engine.error ? [h("p", { class: "trouble" }, engine.error.detail)] : []),
     ...(engine.status === "closed" && engine.autostart ? [h("p", { class: "hint" }, t("engines.autostarts"))] : []),
     ...(engine.status === "ready" && engine.keep_alive_s !== null
@@ -113,7 +115,10 @@ const numbers = ({ waiting, processing }) => ({ waiting, processing });
 function deedsOf(engine) {
   if (!session.isAdmin) return [];
   const path = `v1/engines/${engine.engine_id}`;
-  const isRunning = ["starting", "ready", "working", "stopping"].includes(engine.status) || engine.waiting_for_room;
+  const isRunning =
+    ["starting", "ready", "working", "stopping"].includes(engine.status) ||
+    engine.waiting_for_room ||
+    engine.waiting_for_capacity;
   /** @param {string} verb @param {Record<string, any>} [query] */
   const order = (verb, query) => run(() => call("PATCH", `${path}/${verb}`, query ? { query } : {}));
   return [

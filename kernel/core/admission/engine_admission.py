@@ -21,7 +21,7 @@ from msgspec.structs import replace as changed
 from kernel.core import due
 from kernel.core.admission import memory_ledger, pools
 from kernel.core.admission.memory_report import absent_device, explain
-from kernel.core.lifecycle import engines, workers
+from kernel.core.lifecycle import engines, launches, workers
 from kernel.core.memory_model import memory_demand
 from kernel.core.state import transitions
 from kernel.core.state.tables import WorkerState
@@ -80,8 +80,17 @@ def admit(world: World) -> None:
     for engine_id in list(world.admission_queue):
         engine = world.engines[engine_id]
         _serve_one(world, engine, claims)
-        if engine_id in world.admission_queue and engine.row.waits_since_ms is None:
-            transitions.note_engine(world, engine, changed(engine.row, waits_since_ms=world.now.unix_ms))
+        if engine_id in world.admission_queue:
+            _note_waiting(world, engine)
+
+
+def _note_waiting(world: World, engine: Engine) -> None:
+    """Show since when an engine waits, and one of a pool for what."""
+    why = None if engine.pool is None else launches.reason(world, engine, engine.pool)
+    since_ms = engine.row.waits_since_ms
+    if since_ms is None or why != engine.row.waits_reason:
+        since_ms = world.now.unix_ms if since_ms is None else since_ms
+        transitions.note_engine(world, engine, changed(engine.row, waits_since_ms=since_ms, waits_reason=why))
 
 
 def look_again(world: World, engine: Engine) -> None:

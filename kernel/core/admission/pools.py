@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from kernel.core import due
 from kernel.core.admission import memory_ledger
-from kernel.core.lifecycle import engines, workers
+from kernel.core.lifecycle import engines, launches, workers
 from kernel.core.memory_model import memory_demand
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Enrolled, Worker, World
@@ -36,13 +36,17 @@ def supply(world: World, engine: Engine, pool: str) -> bool:
     for _ in range(missing):
         if not _take_one(world, engine, pool):
             break
+    if due.ComeBack() not in world.timers:
+        still_missing = engines.wanted_workers(engine) - sum(1 for _ in engine.live_workers)
+        launches.request(world, engine, pool, max(still_missing, 0))
     return any(engine.live_workers)
 
 
 def grow(world: World, engine: Engine, pool: str) -> bool:
-    """Give an engine one more worker, if one is idle and nobody waits for it."""
-    waits = any(world.engines[other].pool == pool for other in world.admission_queue)
-    return not waits and _take_one(world, engine, pool)
+    """Give an engine one more worker, if one is idle and nobody waits for it, or have one launched."""
+    if any(world.engines[other].pool == pool for other in world.admission_queue):
+        return False
+    return _take_one(world, engine, pool) or launches.request(world, engine, pool, 1)
 
 
 def serve(world: World, engine: Engine, pool: str) -> bool:
@@ -50,7 +54,8 @@ def serve(world: World, engine: Engine, pool: str) -> bool:
     if supply(world, engine, pool):
         engine.made_room_at_s = None
         return True
-    if due.ComeBack() not in world.timers and _may_make_room(world, engine):
+    is_coming = bool(launches.coming_for(world, engine.row.engine_id))
+    if due.ComeBack() not in world.timers and not is_coming and _may_make_room(world, engine):
         _make_room(world, engine, pool)
     return False
 

@@ -10,7 +10,7 @@ then; admission runs after it, because this engine may have freed what another o
 
 from kernel.core import due
 from kernel.core.admission import affinity, engine_admission, pools, scaling
-from kernel.core.lifecycle import engines, jobs, workers
+from kernel.core.lifecycle import engines, jobs, launches, workers
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
 from kernel.protocol.enums import Phase
@@ -89,6 +89,7 @@ def _start_missing_workers(world: World, engine: Engine) -> None:
     if not is_wanted(world, engine) or is_served:
         engines.leave_admission_queue(world, engine)
     if not is_wanted(world, engine):
+        launches.withdraw(world, engine)
         return
     is_backing_off = due.Relaunch(engine.row.engine_id) in world.timers
     if engine.pool is not None:

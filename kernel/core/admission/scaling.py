@@ -47,14 +47,21 @@ def tend(world: World, engine: Engine) -> None:
 
 def give_up(world: World, engine: Engine, worker: Worker) -> bool:
     """Do without a worker that could not load, if it was added and others are ready. False, if not so."""
+    if worker.ready_at_s is not None or not give_up_launch(world, engine):
+        return False
+    if worker.worker_id in world.workers:
+        workers.terminate(world, worker, "a further replica could not be loaded", is_to_blame=False)
+    return True
+
+
+def give_up_launch(world: World, engine: Engine) -> bool:
+    """The same for one that was launched in a pool, and ended before it joined."""
     has_others = any(w.state is WorkerState.READY for w in engine.workers.values())
-    if engine.extra_replicas == 0 or worker.ready_at_s is not None or not has_others:
+    if engine.extra_replicas == 0 or not has_others:
         return False
     world.touch()
     engine.extra_replicas -= 1
     engine.grows_at_s = world.now.mono_s + PAUSE_S
-    if worker.worker_id in world.workers:
-        workers.terminate(world, worker, "a further replica could not be loaded", is_to_blame=False)
     return True
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from kernel.core import actions
 from kernel.core.events import Facts
 from kernel.core.models import fetching, missing_files, model_files, scanning
+from kernel.core.ports import Folder
 from kernel.core.state import transitions
 from kernel.core.state.world import World
 from kernel.protocol import client
@@ -175,7 +176,7 @@ def prune(world: World, ask: client.PruneModels, facts: Facts) -> client.SingleR
     orphans = [kept for kept in facts.kept_models if kept.name not in owned]
     if not ask.dry_run:
         for kept in orphans:
-            world.act(actions.TrashFile(actions.Folder.MODELS, kept.name, world.now.unix_ms))
+            world.act(actions.TrashFile(Folder.MODELS, kept.name, world.now.unix_ms))
     return client.ModelsPruned(models=len(orphans), size_bytes=sum(kept.size_bytes for kept in orphans))
 
 

@@ -5,7 +5,7 @@ from typing import Final, assert_never
 from kernel.core import actions, due
 from kernel.core.admission import engine_admission, reconcile
 from kernel.core.callbacks import sending
-from kernel.core.handlers import manager_lifecycle, worker_exit
+from kernel.core.handlers import launch_news, manager_lifecycle, worker_exit
 from kernel.core.images import downloads, housekeeping
 from kernel.core.lifecycle import engines, jobs, workers
 from kernel.core.models import fetching, pushing, scanning
@@ -46,6 +46,8 @@ def _serve(world: World, item: due.Due) -> None:
             | due.GiveUp(engine_id)
         ):
             _serve_engine(world, engine_id, item)
+        case due.Launch(worker_id):
+            launch_news.overdue(world, worker_id)
         case due.Fetch() | due.Scan() | due.Parts():
             _serve_models(world, item)
         case due.Callbacks() | due.Resume() | due.Deliver():
@@ -117,6 +119,8 @@ def _serve_worker(world: World, worker: Worker, item: DueOfWorker) -> None:
             )
         case due.Kill():
             _kill(world, worker)
+        case due.Idle() if worker.enrolled is not None:
+            launch_news.unused(world, worker, worker.enrolled)
         case due.Idle():
             workers.drain(world, worker)
         case _:

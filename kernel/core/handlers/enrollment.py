@@ -13,7 +13,7 @@ from kernel.core import actions
 from kernel.core.admission import engine_admission, pools, reconcile
 from kernel.core.events import EnrollAsked
 from kernel.core.handlers import engine_ready
-from kernel.core.lifecycle import engines, jobs, workers
+from kernel.core.lifecycle import engines, jobs, launches, workers
 from kernel.core.state import transitions
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Enrolled, Job, Worker, World
@@ -35,6 +35,7 @@ def asked(world: World, event: EnrollAsked) -> None:
     try:
         check_skew(event.enroll.version, VERSION)
         token = _token_of(world, event.enroll)
+        launch = launches.expected(world, event.enroll.launch, token.pool)
     except SpoonError as error:
         retry_after_s = FULL_RETRY_S if isinstance(error, TokenFull) else None
         refuse = wire.Refuse(code=error.code, text=error.detail, retry_after_s=retry_after_s)
@@ -43,7 +44,7 @@ def asked(world: World, event: EnrollAsked) -> None:
     transitions.save_worker_token(world, replace(token, used_at_ms=world.now.unix_ms))
     said = replace(event.enroll, token="")
     enrolled = Enrolled(token.pool, token.token_id, said)
-    worker = workers.enroll(world, enrolled, event.key, event.place)
+    worker = workers.enroll(world, enrolled, event.key, event.place, launch)
     _take_over(world, worker, enrolled)
 
 

@@ -75,7 +75,9 @@ def start(world: World) -> None:
     for engine in world.engines.values():
         if engine.row.status in RUNNING_ENGINE_STATES:
             row = replace(engine.row, device=None, memory_bytes=None)
-            transitions.move_engine(world, engine, replace(row, waits_since_ms=None), EngineState.CLOSED)
+            transitions.move_engine(
+                world, engine, replace(row, waits_since_ms=None, waits_reason=None), EngineState.CLOSED
+            )
         elif engine.row.status is EngineState.ERROR:
             engine.is_resting = not waiting.may_pass(engine.row.error_code)
         engines.leave_admission_queue(world, engine)

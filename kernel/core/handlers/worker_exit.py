@@ -30,7 +30,7 @@ _CUT_LINE: Final = re.compile(r'((?:[^"\\]|\\.)*)"( \w+=\S+)*')
 
 def worker_gone(world: World, worker: Worker, status: str, last_words: str = "") -> None:
     """A worker's process has exited, or a worker of another host is given up."""
-    reason = _reason(worker, status, last_words)
+    reason = reason_of(worker.terminate or "the worker process crashed", status, last_words)
     held = [world.jobs[job_id] for job_id, slot in worker.slots.items() if not slot.is_cancelled]
     was_idle = not worker.slots
     is_asked_for = worker.state is WorkerState.DRAINING and was_idle and not worker.has_quit
@@ -57,13 +57,16 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
         else:
             jobs.give_back(world, job)
     if was_idle and is_crash and not scaling.give_up(world, engine, worker):
-        _count_death(world, engine, worker, reason)
+        count_death(world, engine, worker.ready_at_s, reason)
     reconcile.reconcile_engine(world, engine)
 
 
-def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> None:
-    """Only the engine itself is to blame: relaunch its worker later, or put the engine into error."""
-    is_steady = worker.ready_at_s is not None and world.now.mono_s - worker.ready_at_s > STEADY_S
+def count_death(world: World, engine: Engine, ready_at_s: float | None, reason: str) -> None:
+    """Only the engine itself is to blame: relaunch its worker later, or put the engine into error.
+
+    `ready_at_s`: since when the worker was ready; None, if it never was.
+    """
+    is_steady = ready_at_s is not None and world.now.mono_s - ready_at_s > STEADY_S
     engine.deaths = 1 if is_steady else engine.deaths + 1
     is_ending = engine.is_stopping or engine.row.status is EngineState.ERROR
     if is_ending or not reconcile.is_wanted(world, engine):
@@ -76,9 +79,9 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
     world.timers.set(due.Relaunch(engine.row.engine_id), world.now.mono_s + backoff_s)
 
 
-def _reason(worker: Worker, status: str, last_words: str) -> str:
-    """One line for a person: why the worker ended, how, and its last error."""
-    parts = [worker.terminate or "the worker process crashed", status]
+def reason_of(why: str, status: str, last_words: str) -> str:
+    """One line for a person: why a worker ended, how, and its last error."""
+    parts = [why, status]
     words = stderr_summary(last_words)
     return "; ".join(parts if words is None else [*parts, words])
 

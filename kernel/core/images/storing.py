@@ -5,9 +5,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from kernel.core import actions, due
-from kernel.core.actions import Folder
 from kernel.core.admission import reconcile
 from kernel.core.lifecycle import jobs
+from kernel.core.ports import Folder
 from kernel.core.state import blobs, transitions
 from kernel.core.state.blobs import ENDINGS
 from kernel.core.state.world import Job, PendingOutput, World

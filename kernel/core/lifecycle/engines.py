@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from kernel.core import due
-from kernel.core.lifecycle import jobs, workers
+from kernel.core.lifecycle import jobs, launches, workers
 from kernel.core.state import transitions
 from kernel.core.state.tables import RUNNING_ENGINE_STATES, WorkerState
 from kernel.core.state.world import Engine, Worker, World
@@ -74,7 +74,8 @@ def leave_admission_queue(world: World, engine: Engine) -> None:
     world.admission_queue.pop(engine.row.engine_id, None)
     world.timers.clear(due.Turn(engine.row.engine_id))
     if engine.row.waits_since_ms is not None:
-        transitions.note_engine(world, engine, replace(engine.row, waits_since_ms=None))
+        row = replace(engine.row, waits_since_ms=None, waits_reason=None)
+        transitions.note_engine(world, engine, row)
 
 
 def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
@@ -83,6 +84,7 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
     engine.is_pinned = engine.is_requested = False
     engine.is_stopping = True
     leave_admission_queue(world, engine)
+    launches.withdraw(world, engine)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     forget_replicas(world, engine)
@@ -144,6 +146,7 @@ def fail(world: World, engine: Engine, code: str, text: str) -> None:
     engine.is_resting = True
     engine.failures, engine.failed_at_s = engine.failures + 1, world.now.mono_s
     leave_admission_queue(world, engine)
+    launches.withdraw(world, engine)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     forget_replicas(world, engine)

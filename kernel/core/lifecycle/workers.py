@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from kernel.core import actions, due
-from kernel.core.lifecycle import jobs
+from kernel.core.lifecycle import jobs, launches
 from kernel.core.memory_model.memory_demand import Reservation, demand_of, kind_of, needs_of
 from kernel.core.state import model_refs, transitions
 from kernel.core.state.tables import WORKER_MOVES, WorkerState, check_move
@@ -23,6 +23,7 @@ from kernel.core.state.world import Engine, Enrolled, Worker, World
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import ChangeKind, Phase, WorkerChange, WorkerRole
 from kernel.protocol.errors import NotPermitted
+from kernel.protocol.ids import WorkerId
 from kernel.protocol.memory import BATCH_SIZES
 from kernel.protocol.named_models import model_ids_of
 from kernel.protocol.specs import EngineLoad
@@ -35,6 +36,8 @@ SILENCE_S: Final = 5.0
 TERM_TIMEOUT_S: Final = 10.0
 DRAIN_TIMEOUT_S: Final = 10.0
 """A worker without jobs that was asked to leave is terminated after this time."""
+IDLE_S: Final = 30.0
+"""A launched worker that gets nothing to do leaves after this time."""
 LEAVE_TIMEOUT_S: Final = 2.0
 MAX_SAID: Final = 300
 """Characters that are kept of what a worker says of itself."""
@@ -62,10 +65,15 @@ def launch(
     return worker
 
 
-def enroll(world: World, enrolled: Enrolled, key: str, place: bytes) -> Worker:
-    """Take a worker into its pool: it has no engine yet, and is known by its key."""
+def enroll(
+    world: World, enrolled: Enrolled, key: str, place: bytes, launch: WorkerId | None = None
+) -> Worker:
+    """Take a worker into its pool: it has no engine yet, and is known by its key.
+
+    `launch`: of one that a launcher has started. It leaves if it gets nothing to do.
+    """
     worker = Worker(
-        worker_id=world.new_worker_id(),
+        worker_id=launch or world.new_worker_id(),
         role=WorkerRole.ENGINE,
         token="",
         engine_id=None,
@@ -82,6 +90,9 @@ def enroll(world: World, enrolled: Enrolled, key: str, place: bytes) -> Worker:
     world.act(actions.AdmitWorker(worker.worker_id, key, place))
     welcome(world, worker)
     world.timers.set(due.Silence(worker.worker_id), world.now.mono_s + SILENCE_S)
+    if launch is not None:
+        launches.joined(world, worker.worker_id)
+        world.timers.set(due.Idle(worker.worker_id), world.now.mono_s + IDLE_S)
     return worker
 
 
@@ -101,6 +112,8 @@ def assign(world: World, engine: Engine, worker: Worker, enrolled: Enrolled, loa
     worker.engine_id = engine.row.engine_id
     engine.workers[worker.worker_id] = worker
     move(worker, WorkerState.LOADING)
+    world.timers.clear(due.Idle(worker.worker_id))
+    launches.assigned(world, worker.worker_id, engine.row.engine_id)
     world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
     if enrolled.said.load != load:
         world.act(actions.Order(worker.worker_id, wire.LoadEngine(load=load)))
@@ -316,6 +329,7 @@ def forget(world: World, worker: Worker, last_words: str) -> None:
     world.parts.forget(worker.worker_id)
     _clear_deadlines(world, worker)
     world.act(actions.ForgetWorker(worker.worker_id))
+    launches.left(world, worker.worker_id)
 
 
 def _clear_deadlines(world: World, worker: Worker) -> None:

@@ -6,6 +6,7 @@ there, so after a crash in between every file is found again.
 """
 
 from kernel.core import actions
+from kernel.core.ports import Folder
 from kernel.core.state.world import World
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import incoming_name, is_local, upload_of, uploaded_name
@@ -37,4 +38,4 @@ def trash_incoming(world: World, row: ModelRow) -> None:
 
 
 def _trash(world: World, name: str) -> None:
-    world.act(actions.TrashFile(actions.Folder.MODELS, name, world.now.unix_ms))
+    world.act(actions.TrashFile(Folder.MODELS, name, world.now.unix_ms))

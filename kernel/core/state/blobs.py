@@ -3,6 +3,7 @@
 from typing import Final
 
 from kernel.core import actions
+from kernel.core.ports import Folder
 from kernel.core.state.world import World
 from kernel.protocol.client import SubmitJob
 from kernel.protocol.enums import BlobKind, ControlType, InputKind
@@ -81,4 +82,4 @@ def rows(
 def trash(world: World, blob_id: BlobId, mime: str) -> None:
     """Move a blob's file, which is not needed, to the trash."""
     name = file_name(blob_id, mime)
-    world.act(actions.TrashFile(actions.Folder.BLOBS, name, world.now.unix_ms))
+    world.act(actions.TrashFile(Folder.BLOBS, name, world.now.unix_ms))

@@ -11,6 +11,7 @@ count must call `touch` first.
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from kernel.core.actions import Action
@@ -173,6 +174,34 @@ class Worker:
     @property
     def is_asked_to_leave(self) -> bool:
         return self.state in (WorkerState.DRAINING, WorkerState.TERMINATING)
+
+
+class LaunchState(Enum):
+    """How far a launch is."""
+
+    COMING = "coming"
+    """Its worker has not joined."""
+    JOINED = "joined"
+    LEAVING = "leaving"
+    """Its worker has left the bus, and its process ends by itself."""
+    ENDING = "ending"
+    """It was told to end."""
+
+
+@dataclass(slots=True)
+class Launch:
+    """A worker of a pool that a launcher has been asked for, until its process has ended."""
+
+    name: WorkerId
+    """The id that its worker has once it has joined."""
+    pool: str
+    engine_id: EngineId
+    """The engine that needed it; its worker may get another one of the pool."""
+    state: LaunchState = LaunchState.COMING
+    reason: str | None = None
+    """Why it waits for capacity; None, if it does not."""
+    fault: str | None = None
+    """Why it was ended, if that counts as a crash of its engine."""
 
 
 @dataclass(slots=True)
@@ -368,6 +397,7 @@ class World:
     """Workers that died sending callbacks, since one of them was answered."""
     presets: dict[KeyId | None, set[str]] = field(default_factory=dict)
     """The names of the presets of each API key; None: of those that are everybody's."""
+    launches: dict[WorkerId, Launch] = field(default_factory=dict)
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     unwritten: set[ImageId | BlobId] = field(default_factory=set)

@@ -25,6 +25,7 @@ from kernel.shell.launchers.local import SubprocessLauncher
 from kernel.shell.ports import Exited, LaunchNews, LaunchRuns, LaunchWaits
 
 DRIVER_LOG: Final = "launcher-{pool}"
+LONGEST_REASON: Final = 300
 
 log = logging.getLogger("manager")
 
@@ -55,6 +56,7 @@ class LaunchersByPool:
         self._local.launch(join, engine_id)
 
     def launch_in(self, pool: str, worker_id: WorkerId, engine_id: EngineId | None) -> None:
+        self._local.remove_old_logs([name for driver in self._drivers.values() for name in driver.names])
         file = log_file(self._log_folder, worker_id)
         file.write_bytes(b"")
         if engine_id is not None:
@@ -132,7 +134,7 @@ class LaunchersByPool:
 def _news(report: Report) -> LaunchNews:
     match report:
         case Waiting(name=name, reason=reason):
-            return LaunchWaits(name, reason)
+            return LaunchWaits(name, " ".join(reason.split())[:LONGEST_REASON])
         case Running(name=name):
             return LaunchRuns(name)
         case Ended(name=name, status=status, last_words=words, exit_code=exit_code):

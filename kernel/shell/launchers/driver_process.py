@@ -5,10 +5,11 @@ pipes are non-blocking on this side. A driver that does not read its orders is b
 workers then count as ended, and the next launch starts another driver. Source: adr/0079.
 """
 
+import importlib.util
 import logging
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -41,9 +42,13 @@ LEAVE_S: Final = 25.0
 log = logging.getLogger("manager")
 
 
-def driver_command(kind: LauncherKind) -> list[str]:
-    """The program of a pool's driver."""
+def driver_command(
+    kind: LauncherKind, find: Callable[[str], object | None] = importlib.util.find_spec
+) -> list[str]:
+    """The program of a pool's driver. Raises: OSError, if a package is missing."""
     if kind is LauncherKind.RAY:
+        if find("ray") is None:
+            raise OSError("the package ray is missing: install automatic-spoon with its ray extra")
         return [*python_module("kernel.shell.launchers.ray_driver"), str(os.getpid())]
     return python_module("kernel.shell.launchers.command_driver")
 

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
@@ -142,7 +142,7 @@ class SubprocessLauncher:
         *,
         is_logged: bool = True,
     ) -> "subprocess.Popen[bytes]":
-        self._remove_old_logs()
+        self.remove_old_logs()
         with self._log_file(name).open("ab") if is_logged else nullcontext() as output:
             if output is not None:  # that of a process of this name of an earlier run
                 output.truncate(0)
@@ -196,9 +196,10 @@ class SubprocessLauncher:
     def _log_file(self, name: str) -> Path:
         return log_file(self._log_folder, name)
 
-    def _remove_old_logs(self) -> None:
+    def remove_old_logs(self, kept: Collection[str] = ()) -> None:
+        """Remove all but the last logs of workers, those that run, and those of these names."""
         logs = sorted(self._log_folder.glob("[ws]*.log"), key=lambda file: file.stat().st_mtime)
-        running = self._processes.keys() | self.standbys.names()
+        running = self._processes.keys() | self.standbys.names() | set(kept)
         for file in logs[: max(0, len(logs) - LOGS_KEPT)]:
             if file.stem not in running:
                 file.unlink(missing_ok=True)

@@ -90,7 +90,8 @@ def capacity(demand: dict[str, float]) -> str:
     for pending in status.pending_nodes:
         return f"Ray starts a node of type {pending.ray_node_type_name}: {pending.details or 'pending'}"
     for launch in status.pending_launches:
-        return f"Ray has asked for {launch.count} nodes of type {launch.ray_node_type_name}"
+        nodes = "a node" if launch.count == 1 else f"{launch.count} nodes"
+        return f"Ray has asked for {nodes} of type {launch.ray_node_type_name}"
     totals: dict[str, float] = {}
     for node in (*status.active_nodes, *status.idle_nodes):
         for usage in node.resource_usage.usage if node.resource_usage is not None else ():

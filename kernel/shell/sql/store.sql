@@ -33,15 +33,15 @@ VALUES (1, :began_at_ms, :ended_at_ms, :files, :to_read, :read, :added, :changed
 
 -- save_engine: an engine, new or changed
 INSERT INTO engine (engine_id, name, spec, status, error_code, error, device, memory_bytes,
-                    created_at_ms, started_at_ms, waits_since_ms, failing_since_ms,
+                    created_at_ms, started_at_ms, waits_since_ms, waits_reason, failing_since_ms,
                     retry_at_ms, paused_since_ms)
 VALUES (:engine_id, :name, :spec, :status, :error_code, :error, :device, :memory_bytes,
-        :created_at_ms, :started_at_ms, :waits_since_ms, :failing_since_ms,
+        :created_at_ms, :started_at_ms, :waits_since_ms, :waits_reason, :failing_since_ms,
         :retry_at_ms, :paused_since_ms)
 ON CONFLICT (engine_id) DO UPDATE SET
     name = excluded.name, spec = excluded.spec, status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms,
-    waits_since_ms = excluded.waits_since_ms, failing_since_ms = excluded.failing_since_ms,
+    waits_since_ms = excluded.waits_since_ms, waits_reason = excluded.waits_reason, failing_since_ms = excluded.failing_since_ms,
     retry_at_ms = excluded.retry_at_ms, paused_since_ms = excluded.paused_since_ms;
 
 -- save_key_use: what an API key has ordered in an hour
@@ -263,7 +263,7 @@ SELECT began_at_ms, ended_at_ms, files, to_read, read, added, changed, moved, go
 
 -- engines: every engine
 SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms,
-       waits_since_ms, failing_since_ms, retry_at_ms, paused_since_ms
+       waits_since_ms, waits_reason, failing_since_ms, retry_at_ms, paused_since_ms
 FROM engine ORDER BY engine_id;
 
 -- key_uses: what API keys have ordered in the last hours

@@ -123,6 +123,7 @@ def test_waiting_for_an_engine_says_what_for(spoon: Spoon, portraits: FakeApi) -
     states = (
         ENGINE,
         ENGINE | {"status": "closed", "waiting_for_room": True},
+        ENGINE | {"status": "closed", "waiting_for_capacity": "no node has\x1b[1m GPU"},
         starting | {"progress": gigabytes},
         ENGINE,
     )
@@ -131,6 +132,7 @@ def test_waiting_for_an_engine_says_what_for(spoon: Spoon, portraits: FakeApi) -
     ended = spoon("engines", "start", "e1", "--wait")
     assert ended.err.splitlines() == [
         "waiting for memory, held by landscapes (working)",
+        "waiting: no node has?[1m GPU",
         "loading 945.0 MB of 2.1 GB, 105.0 MB/s, 11 s left",
     ]
 

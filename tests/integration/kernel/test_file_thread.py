@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.core.actions import Folder, InputToStore
+from kernel.core.actions import InputToStore
 from kernel.core.events import (
     InputsNotStored,
     InputsStored,
@@ -19,6 +19,7 @@ from kernel.core.events import (
     OutputNotStored,
     OutputStored,
 )
+from kernel.core.ports import Folder
 from kernel.protocol.enums import InputKind
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ImageId, JobId, Lease, WorkerId

@@ -5,8 +5,8 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.core import actions
-from kernel.core.actions import Folder
 from kernel.core.events import StoredReply
+from kernel.core.ports import Folder
 from kernel.protocol import client
 from kernel.protocol.api_keys import KeyIssued
 from kernel.protocol.enums import (

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernel.core import actions
-from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import Event, Now, StopAsked
-from kernel.core.ports import Limits
+from kernel.core.ports import Folder, Limits
 from kernel.protocol.ids import Epoch
 from kernel.protocol.status import DeviceStatus
 from kernel.shell import clock

@@ -9,6 +9,7 @@ import pytest
 from kernel.core import actions
 from kernel.core.broker import Broker
 from kernel.core.events import Asked, Event, Peer, Reported, StopAsked, WorkerExited
+from kernel.core.ports import Folder
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import GoneReason, JobState, ModelState, WorkerRole
@@ -38,7 +39,7 @@ class FaultyBroker(Broker):
                 self.world.act(actions.EndImage(ask.image_id, GoneReason.DELETED, 0))
                 raise Surprise
             case Asked(ask=client.DeleteImage() as ask) if ask == UNSAVABLE:
-                self.world.act(actions.TrashFile(actions.Folder.IMAGES, "\ud800", 0))
+                self.world.act(actions.TrashFile(Folder.IMAGES, "\ud800", 0))
             case Reported(report=wire.EngineReady() | wire.ModelInspected() | wire.Accepted()):
                 raise Surprise
             case Reported(report=wire.JobDone()):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from conf.pools import LauncherKind, Pool
 from kernel.process.worker_logs import logs_of
 from kernel.protocol.ids import WorkerId
+from kernel.shell.launchers.driver_process import driver_command
 from kernel.shell.launchers.exits import LAST_WORDS_BYTES
+from kernel.shell.launchers.local import LOGS_KEPT
 from kernel.shell.ports import Exited, LaunchRuns, LaunchWaits
 from tests.acceptance.patience import wait_for
 from tests.integration.launchers.pools import ENGINE, POOL, WORKER, Launching, is_alive, launching, python
@@ -105,6 +108,17 @@ def test_of_long_output_the_end_is_told_and_all_is_in_the_log_of_the_engine(open
     (log,) = logs_of(lab.logs, ENGINE, 10, 10)
     assert log.worker_id == WORKER
     assert log.size_bytes > 2 * LAST_WORDS_BYTES
+
+
+def test_old_logs_of_launches_are_removed_and_those_of_running_workers_kept(opened, tmp_path: Path) -> None:
+    lab = opened(start=python(f"{SAY_PID} {SLEEP}", str(tmp_path / "{name}")))
+    lab.launch()
+    pid_in(tmp_path / WORKER)
+    for number in range(2 * LOGS_KEPT):
+        (lab.logs / f"w0-{number}.log").touch()
+    lab.launch(OTHER)
+    assert len(list(lab.logs.glob("w0-*.log"))) == LOGS_KEPT
+    assert (lab.logs / f"{WORKER}.log").exists()
 
 
 def test_a_program_that_is_not_there_is_an_end_and_others_go_on(opened) -> None:
@@ -223,6 +237,13 @@ def test_orders_for_a_worker_that_is_gone_are_no_error(opened) -> None:
 
 def test_a_pool_without_a_launcher_starts_nothing(tmp_path: Path) -> None:
     with launching(tmp_path, Pool()) as lab, pytest.raises(OSError, match="no launcher for the pool lab"):
+        lab.launch()
+
+
+def test_without_ray_a_launch_says_what_to_install(tmp_path: Path) -> None:
+    ray = Pool(launcher=LauncherKind.RAY, worker=("{name}",))
+    missing = partial(driver_command, find=lambda name: None)
+    with launching(tmp_path, ray, missing) as lab, pytest.raises(OSError, match="with its ray extra"):
         lab.launch()
 
 

@@ -175,6 +175,12 @@ def test_a_waiting_job_says_what_it_waits_for(
     assert stage.get("/v1/jobs/j1").json["waits_for"] == word
 
 
+def test_an_engine_says_why_its_worker_waits_for_capacity(stage: Stage) -> None:
+    stage.database.add_engine("e1", status="closed", waits_since_ms=5, waits_reason="no node has GPU")
+    engine = stage.get("/v1/engines/e1").json
+    assert (engine["waiting_for_room"], engine["waiting_for_capacity"]) == (False, "no node has GPU")
+
+
 @pytest.mark.parametrize(
     ("code", "retry_at_ms", "word", "advice"),
     [

@@ -1,5 +1,6 @@
 """Pools in the configuration: their sections, what is filled in, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,16 @@ def test_the_name_of_a_pool_may_have_dots(tmp_path: Path) -> None:
         written(tmp_path, '[pools."rack.1"]\nmax_workers = 3'), {"SPOON_POOLS_RACK_1_LAUNCHER": "none"}
     )
     assert pools.pools == {"rack.1": Pool(max_workers=3)}
+
+
+def test_the_examples_of_the_page_are_configurations(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/launchers.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) >= 6
+    for example in examples:
+        text = example if "[pools." in example else f"{COMMAND}token_file = '/t'\n{example}"
+        pools = load(written(tmp_path, text), {"SPOON_BUS_ENDPOINT": "tcp://10.0.0.1:7871"}).pools
+        assert [pool.launcher is not None for pool in pools.values()] == [True]
 
 
 def test_a_pool_that_only_variables_name_is_unknown(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 import pytest
 from msgspec.structs import replace
 
-from kernel.core.actions import AddBlob, AddJob, ExpireBlobs, Folder, Reply, Save, StoreInputs, TrashFile
+from kernel.core.actions import AddBlob, AddJob, ExpireBlobs, Reply, Save, StoreInputs, TrashFile
 from kernel.core.commands import submissions
 from kernel.core.events import Asked, DiskSwept, InputsNotStored, InputsStored, Peer
-from kernel.core.ports import Limits
+from kernel.core.ports import Folder, Limits
 from kernel.protocol import client
 from kernel.protocol.enums import BlobKind, ControlType, InputKind, JobState, Phase
 from tests.unit.core.samples import controlnet, submit
