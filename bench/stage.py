@@ -95,8 +95,7 @@ def manager(*options: str) -> Iterator[Caller]:
         add_model(folder)
         command = [sys.executable, "-m", "bench.manager", str(folder), *options]
         with (folder / "log").open("wb") as log, process(command, log.fileno()):
-            for keys in (server_key_file(folder / "bus"), secret_key_file(folder / "bus", ClientRole.ADMIN)):
-                _wait_for(keys, folder / "log")
+            wait_for_keys(folder)
             caller = Caller(folder / "bus")
             caller.send(client.GetStatus())
             caller.receive()
@@ -117,6 +116,12 @@ def process(command: Sequence[str], output: int | None = None) -> Iterator[subpr
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
+
+
+def wait_for_keys(folder: Path) -> None:
+    """Wait until a Manager has made its keys. Raises: SystemExit."""
+    for keys in (server_key_file(folder / "bus"), secret_key_file(folder / "bus", ClientRole.ADMIN)):
+        _wait_for(keys, folder / "log")
 
 
 def _wait_for(file: Path, log: Path) -> None:

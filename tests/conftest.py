@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from tests.own_folders import own_folders
 from tests.sampling import left_out
 
-ORDER = ("unit", "architecture", "property", "integration", "acceptance", "web", "gpu")
+ORDER = ("unit", "architecture", "property", "integration", "acceptance", "hosts", "web", "gpu")
 """What is quick and close to the cause fails first."""
 
 settings.register_profile(

@@ -128,3 +128,5 @@ def _set_options(socket: "zmq.Socket[bytes]", keys: CurveKeys, options: DealerOp
         socket.setsockopt(zmq.HEARTBEAT_IVL, pause_ms)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, silence_ms)
         socket.setsockopt(zmq.HEARTBEAT_TTL, silence_ms)
+        # The system would try for two minutes, with ever longer pauses, while the host may be there again.
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, pause_ms)

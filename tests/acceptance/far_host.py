@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,12 @@ POOL: Final = "gpu-lab"
 class FarHost:
     """Has a token file, and knows the Manager's address."""
 
-    def __init__(self, folder: Path, manager: str) -> None:
+    def __init__(self, folder: Path, manager: str, before: Sequence[str] = ()) -> None:
+        """`before`: words before its commands, such as those that run them in a network of its own."""
+        folder.mkdir()
         self.folder = folder
         self.manager = manager
+        self._before = before
         self.log = folder / "log"
         self.token_file = folder / "token"
         self._supervisors: list[subprocess.Popen[bytes]] = []
@@ -38,10 +41,16 @@ class FarHost:
         where = ["--token-file", str(self.token_file), "--manager", self.manager, *fake, *options]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", SUPERVISOR, *where], stderr=log, env=environment(self.folder)
+                [*self._before, sys.executable, "-m", SUPERVISOR, *where],
+                stderr=log,
+                env=environment(self.folder),
             )
         self._supervisors.append(process)
         return process
+
+    def exit_code(self) -> int:
+        """Wait for the end of what was started last."""
+        return self._supervisors[-1].wait(PATIENCE_S)
 
     def workers(self) -> list[int]:
         """The process ids of the workers."""
@@ -66,7 +75,6 @@ def far_host(server: Server, folder: Path) -> Iterator[FarHost]:
     """A host beside a server that listens for it; the server is not started yet."""
     address = f"tcp://127.0.0.1:{free_port()}"
     server.configure(bus=f'endpoint = "{address}"')
-    folder.mkdir()
     host = FarHost(folder, address)
     try:
         yield host
@@ -74,8 +82,8 @@ def far_host(server: Server, folder: Path) -> Iterator[FarHost]:
         host.close()
 
 
-def new_token(server: Server, **values: object) -> str:
+def new_token(server: Server) -> str:
     """A token of the pool."""
-    issued = server.line.ask(CreateWorkerToken(**{"pool": POOL, **values}), WorkerTokenIssued)
+    issued = server.line.ask(CreateWorkerToken(pool=POOL), WorkerTokenIssued)
     assert issued.text is not None
     return issued.text

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -55,6 +56,8 @@ class Server:
         self.has_fakes = has_fakes
         self.port = free_port() if with_api else 1
         self.manager: subprocess.Popen[bytes] | None = None
+        self.before: Sequence[str] = ()
+        """Words before its command, such as those that run it on another host."""
         self.umask = -1
         """Under which the Manager is started; -1: the test's own."""
         self.variables: dict[str, str] = {}
@@ -117,7 +120,7 @@ class Server:
 
     def launch(self) -> "subprocess.Popen[bytes]":
         """Start a Manager, and do not wait."""
-        command = [sys.executable, "-m", MANAGER, "--config", str(self.config_file)]
+        command = [*self.before, sys.executable, "-m", MANAGER, "--config", str(self.config_file)]
         if self.has_fakes:
             command.append("--fake-engines")
         if self.with_api:

@@ -1,6 +1,7 @@
 """A consistent copy of the database, whether or not a Manager is using it; and back from such a copy."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import resources
@@ -15,6 +16,7 @@ from kernel.protocol.errors import Conflict, DatabaseUnusable
 
 _BUSY_MS: Final = 5_000
 _PRIVATE: Final = 0o600
+_MINUTE_S: Final = 60
 _TABLES: Final = frozenset({"model", "engine", "job", "image"})
 
 
@@ -68,6 +70,7 @@ def restoring(database: Path, backup: Path) -> Iterator[Path]:
                     _copy(source, partial)
             yield partial
             with _writing(database):
+                _raise_epoch(partial)
                 _keep_owner(database, partial)
                 set_aside(database)
     finally:
@@ -123,6 +126,18 @@ def _check(source: apsw.Connection, file: Path) -> None:
         )
     if (verdict := source.pragma("integrity_check", 1)) != "ok":
         raise DatabaseUnusable(f"{file} is damaged: {verdict}")
+
+
+def _raise_epoch(partial: Path) -> None:
+    """Have the next Manager count from the minutes since 1970 on.
+
+    The number of its predecessor's last start may be above that in the backup, and workers that still know it
+    must not take the two for one (adr/0004). No Manager has been started once a minute since then.
+    """
+    with closing(apsw.Connection(str(partial))) as restored:
+        restored.execute(
+            "UPDATE meta SET value = max(value, ?) WHERE name = 'epoch'", (int(time.time()) // _MINUTE_S,)
+        )
 
 
 def _keep_owner(database: Path, partial: Path) -> None:

@@ -222,10 +222,15 @@ def _measure(world: World, worker: Worker, slot: Slot, report: wire.Progress) ->
 
 
 def _done(world: World, worker: Worker, slot: Slot, report: wire.JobDone) -> None:
-    """The worker has sent everything. If a file that it announced never arrives, the progress deadline
-    notices."""
+    """The worker has sent everything. If an image has not come, the job is made again: it was told before
+    that the image is stored, by a Manager whose database was replaced by an older one since."""
     if slot.is_cancelled:
         jobs.release(world, worker, report.job_id)
+    elif lost := storing.missing(world, world.jobs[report.job_id]):
+        jobs.release(world, worker, report.job_id)
+        jobs.count_crash(
+            world, world.jobs[report.job_id], f"its worker has ended it without {len(lost)} of its images"
+        )
     else:
         job = world.jobs[report.job_id]
         world.touch()

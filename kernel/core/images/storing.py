@@ -39,6 +39,15 @@ def arrived(world: World, report: wire.ImageReady) -> None:
     world.act(actions.StoreOutput(row.image_id, Folder.IMAGES, row.file_name, row.sha256))
 
 
+def missing(world: World, job: Job) -> list[ImageId]:
+    """The images of a job that are not stored, and not about to be."""
+    return [
+        image_id
+        for index, image_id in enumerate(job.row.image_ids)
+        if index not in job.stored and image_id not in world.pending_outputs
+    ]
+
+
 def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
     """The row of an image. It expires as the job says, else as the configuration does."""
     limits, wish = world.limits, job.row

@@ -221,6 +221,26 @@ def test_a_backup_is_restored_and_the_old_database_is_kept(here: Spoon, copy: Pa
     assert DATABASE.with_name("spoon.sqlite3.old1").exists()
 
 
+def epoch_in(file: Path) -> int:
+    with closing(apsw.Connection(str(file))) as connection:
+        return int(connection.execute("SELECT value FROM meta WHERE name = 'epoch'").get or 0)
+
+
+def test_the_manager_after_a_restoration_is_never_taken_for_one_before_it(
+    here: Spoon, database: apsw.Connection, copy: Path
+) -> None:
+    """Its predecessor has been started again since the backup."""
+    with closing(apsw.Connection(str(copy))) as backup:
+        backup.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('epoch', 7)")
+    assert here("db", "restore", str(copy), "--yes").code == 0
+    first = epoch_in(DATABASE)
+    assert first > 1_000_000
+    with closing(apsw.Connection(str(copy))) as backup:
+        backup.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (10 * first,))
+    assert here("db", "restore", str(copy), "--yes").code == 0
+    assert epoch_in(DATABASE) == 10 * first, "the clock was wrong once, and is not believed"
+
+
 def test_what_is_only_in_the_log_of_the_old_database_is_kept_too(
     here: Spoon, database: apsw.Connection
 ) -> None:

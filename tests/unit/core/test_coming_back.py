@@ -321,3 +321,17 @@ def test_job_that_another_worker_makes_is_not_taken_by_one_that_names_its_lease(
     assert away.is_dropped(other)
     away.story.make(away.job_id)
     assert away.story.job_state(away.job_id) is JobState.FINISHED
+
+
+def test_job_whose_images_were_stored_for_a_database_that_is_gone_is_made_again():
+    """The database is that of a backup: the worker was told then that its images are stored."""
+    away = Away()
+    away.story.begin()
+    worker_id = away.comes_back()
+    done = wire.JobDone(job_id=away.job_id, lease=away.give.lease)
+    away.story.say(worker_id, done)
+    (again,) = only(away.story.wait(10), actions.GiveJob)
+    assert again.lease > away.give.lease
+    away.story.make(away.job_id)
+    assert away.story.job_state(away.job_id) is JobState.FINISHED
+    assert len(away.story.database.images) == 2
