@@ -187,9 +187,10 @@ def create_engine(caller: Caller) -> EngineId:
         height_px=64,
         max_batch=4,
     )
-    reply = caller.ask(client.CreateEngine(spec=spec, start=True))
+    reply = caller.ask(client.CreateEngine(spec=spec, start=False))
     if not isinstance(reply, client.EngineAccepted):
         raise SystemExit(f"gate failed: no engine: {reply}")
+    caller.ask(client.StartEngine(engine_id=reply.engine_id))  # so it gets both workers while it has no job
     return reply.engine_id
 
 
@@ -219,7 +220,9 @@ def await_ready(caches: Sequence[Path]) -> None:
     end_s = time.monotonic() + WAIT_S
     while not all("action=engine_ready" in (cache / "log").read_text() for cache in caches):
         if time.monotonic() > end_s:
-            raise SystemExit(f"gate failed: a worker is not ready:\n{(caches[0] / 'log').read_text()}")
+            raise SystemExit(
+                f"gate failed: a worker is not ready:\n{[(cache / 'log').read_text() for cache in caches]}"
+            )
         time.sleep(0.05)
 
 

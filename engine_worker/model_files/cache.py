@@ -126,11 +126,16 @@ class Cache:
 
         Raises: DiskFull; OSError.
         """
+        if total_bytes > self.quota_bytes:  # before others are removed for nothing
+            raise DiskFull(
+                f"a model of {total_bytes:,} bytes does not fit into {self.folder}, which may hold "
+                f"{self.quota_bytes:,}: give the worker a larger --cache-size"
+            )
         with (self.folder / "cache.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (self.part_folder(key) / WANTED).write_text(str(total_bytes))
             coming_bytes = max(0, total_bytes - self.copied_bytes(key))
-            for old in [None, *self._by_use(key)]:
+            for old in [None, *self._by_use()]:
                 if old is not None and not self._remove(old):
                     continue
                 lacking_bytes = self._lacking_bytes(coming_bytes)
@@ -153,11 +158,9 @@ class Cache:
             home for kind in (*_KINDS, "parts") for home in (self.folder / kind).iterdir() if home.is_dir()
         ]
 
-    def _by_use(self, key: str) -> list[Path]:
+    def _by_use(self) -> list[Path]:
         """What may make room, the least recently used first."""
-        return sorted(
-            (home for home in self._homes() if home.name != key), key=lambda home: home.stat().st_mtime
-        )
+        return sorted(self._homes(), key=lambda home: home.stat().st_mtime)
 
     def _remove(self, home: Path) -> bool:
         """Remove a model or a part, unless a worker uses or copies it."""

@@ -30,13 +30,10 @@ Moved = Callable[[int], None]
 class PartFile:
     """A file that is being copied, and the digest of what it has so far."""
 
-    def __init__(self, path: Path, most_bytes: int) -> None:
-        """What is there already is kept, unless it is longer than the file can be. Raises: OSError."""
+    def __init__(self, path: Path) -> None:
+        """What is there already is kept; if it is wrong, the digest will be. Raises: OSError."""
         self._file = path.open("a+b")
         self.size_bytes = path.stat().st_size
-        if self.size_bytes > most_bytes:
-            self._file.truncate(0)
-            self.size_bytes = 0
         self._digest = hashlib.sha256()
         self._file.seek(0)
         while chunk := self._file.read(_CHUNK_BYTES):
@@ -129,7 +126,7 @@ def _copy(source: ModelSource, listing: ModelFiles, cache: Cache, courier: Couri
 
 def _copy_file(source: ModelSource, file: FileOfModel, path: Path, courier: Courier, moved: Moved) -> str:
     """Raises: DownloadFailed; OSError."""
-    sink = PartFile(path, file.size_bytes)
+    sink = PartFile(path)
     try:
         moved(sink.size_bytes)
         courier.copy(source, file, sink, moved)

@@ -23,7 +23,7 @@ from kernel.protocol.worker import (
 
 PartReply = ModelFiles | ModelPart | ModelPartRefused
 PartRequest = GetModelFiles | GetModelPart
-_SILENT: Final = "the Manager has sent nothing of the model for two minutes"
+_SILENT: Final = "the Manager has sent nothing of the model for ten minutes"
 
 
 class Sink(Protocol):

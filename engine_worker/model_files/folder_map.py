@@ -34,7 +34,7 @@ def parse_mapping(text: str) -> Mapping:
 def mapped(uri: str, mappings: Sequence[Mapping]) -> Path | None:
     """The path on this host of a `file://` address in a mapped folder; the longest of them counts."""
     path = local_path(uri)
-    if path is None or ".." in path.parts:
+    if path is None:
         return None
     fitting = [mapping for mapping in mappings if path.is_relative_to(mapping.there)]
     if not fitting:

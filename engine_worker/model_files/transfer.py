@@ -13,10 +13,12 @@ PART_BYTES: Final = 256 << 10
 """The longest part that a Manager sends."""
 WINDOW: Final = 4
 """A mebibyte in flight: a hundred MB/s at ten milliseconds from there to here and back."""
-ASK_AGAIN_S: Final = 10.0
-"""Each further time after twice as long."""
-GIVE_UP_S: Final = 120.0
-"""Nothing has come for this long."""
+ASK_AGAIN_S: Final = 3.0
+"""Each further time after twice as long: a slow line does not get faster by more of the same."""
+LONGEST_WAIT_S: Final = 20.0
+"""But soon after the Manager is back."""
+GIVE_UP_S: Final = 600.0
+"""Nothing has come for this long. A Manager that is upgraded is back sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Transfer:
         """The parts to ask for now: new ones, and those that should have come."""
         overdue = [asked for asked in self._asked.values() if asked.data is None and now >= asked.due_at]
         for asked in overdue:
-            asked.wait_s *= 2
+            asked.wait_s = min(2 * asked.wait_s, LONGEST_WAIT_S)
             asked.due_at = now + asked.wait_s
         found = [asked.ask for asked in overdue]
         while len(self._asked) < WINDOW and self._next < self.total_bytes:

@@ -63,7 +63,7 @@ def register(server: Server, file: Path, model_type: ModelType = ModelType.CHECK
     return accepted.model_id
 
 
-def test_an_engine_draws_with_a_copy_that_outlived_a_killed_worker_and_a_killed_manager(
+def test_an_engine_draws_with_a_copy_that_outlived_a_killed_manager_and_a_killed_worker(
     server: Server, host: Host, remote: Path
 ) -> None:
     server.configure(models='push_rate = "10MB"', engines='come_back = "0s"', bus=host.bus)
@@ -71,12 +71,17 @@ def test_an_engine_draws_with_a_copy_that_outlived_a_killed_worker_and_a_killed_
     engine_id = create_engine(server.line, register(server, SCENES), start=True, pool=POOL)
     worker = host.start(server)
     wait_for("some of the model", lambda: host.copied_bytes() > 2_000_000)
-    worker.kill()
     server.kill()
     before_bytes = host.copied_bytes()
-    assert 2_000_000 < before_bytes < SCENES.stat().st_size
-
     server.start()
+    wait_for(
+        "more of the model, without a new worker", lambda: host.copied_bytes() > before_bytes + 2_000_000
+    )
+
+    worker.kill()
+    wait_for("the end of the worker", lambda: not host.far.workers())
+    before_bytes = host.copied_bytes()
+    assert before_bytes < SCENES.stat().st_size
     waiting = submit(server.line, engine_id, "a green star")
     host.start(server, is_fake=False)
     job = server.records.wait_for_job(waiting.job_id)

@@ -111,7 +111,9 @@ def test_the_file_beside_a_model_that_decides_its_images_goes_with_it(
 
 def test_a_folder_is_listed_with_the_files_that_belong_to_the_model(desk: Desk) -> None:
     tree = desk.shared / "fox"
-    for name in ("unet/weights.safetensors", "model_index.json", "readme.md", ".git/x.json", "unet/code.py"):
+    (desk.shared / "other.json").write_bytes(b"another model's")
+    mine = ("unet/weights.safetensors", "model_index.json")
+    for name in (*mine, "readme.md", ".git/x.json", ".hidden.json", "unet/code.py"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(b"12345")
     listed = desk.ask(tree, size_bytes=10)
@@ -120,7 +122,8 @@ def test_a_folder_is_listed_with_the_files_that_belong_to_the_model(desk: Desk) 
     assert listed.is_folder
     read = desk.ask(tree, "unet/weights.safetensors", size_bytes=10)
     assert isinstance(read, PartRead)
-    for wrong in ("readme.md", ".git/x.json", "../fox.json", "unet", "/etc/hosts.json", "unet/../a.json"):
+    others = ("readme.md", ".git/x.json", "../other.json", "unet", str(desk.shared / "other.json"))
+    for wrong in (*others, "unet/../../other.json", ".hidden.json"):
         assert desk.refusal(tree, wrong, size_bytes=10), wrong
 
 

@@ -53,7 +53,7 @@ class Host:
         self.sender = Sender({"model.safetensors": FILE})
         self.cache = Cache(folder / "cache", 10**9, min_free_bytes=0)
         self.cache.open()
-        self.has_failed = Event()
+        self.has_failed, self.has_dropped = Event(), Event()
         (folder / "here").mkdir()
         self.here = folder / "here" / "a.safetensors"
         self.here.touch()
@@ -67,6 +67,8 @@ class Host:
         self.said.append(spoken)
         if isinstance(spoken, Failed | EngineFailed):
             self.has_failed.set()
+        if isinstance(spoken, Dropped):
+            self.has_dropped.set()
 
     def load_here(self) -> None:
         """Load an engine whose file is on this host."""
@@ -146,26 +148,39 @@ def test_a_cancelled_job_does_not_wait_for_its_models(host: Host) -> None:
     go_on = Event()
     host.sender.before_part = lambda: assert_true(go_on.wait(PATIENCE_S))
     host.load_here()
-    host.inbox.put(with_lora(host, "cancelled"))
+    host.inbox.put(with_lora(host, "first"))
+    host.inbox.put(Admit(replace(job("cancelled"), models=(source_of(host.sender, sha256="0" * 64),))))
     host.inbox.put(Cancel(JobId("cancelled")))
-    host.inbox.put(with_lora(host, "later"))
+    host.inbox.put(Admit(replace(job("wrong"), models=(source_of(host.sender, sha256="1" * 64),))))
+    assert host.has_dropped.wait(PATIENCE_S)
     go_on.set()
-    assert host.engine.has_admitted.wait(PATIENCE_S)
+    assert host.has_failed.wait(PATIENCE_S)
+    host.end()
     assert host.said_of(Dropped) == [Dropped(JobId("cancelled"))]
-    assert [line for line in host.engine.diary if line != "step"] == ["admit later"]
+    assert [line for line in host.engine.diary if line not in ("step", "close")] == ["admit first"]
+    assert host.sender.lists == 1 + 2, "its model is not asked for"
     assert "cancel cancelled" not in host.engine.diary
 
 
 def test_a_job_that_is_given_again_while_its_models_come_is_admitted_once(host: Host) -> None:
-    go_on = Event()
-    host.sender.before_part = lambda: assert_true(go_on.wait(PATIENCE_S))
+    go_on, has_asked = Event(), Event()
+
+    def wait() -> None:
+        has_asked.set()
+        assert go_on.wait(PATIENCE_S)
+
+    host.sender.before_part = wait
     host.load_here()
-    for task in (with_lora(host, "a"), Cancel(JobId("a")), with_lora(host, "a")):
+    host.inbox.put(Admit(replace(job("a"), models=(source_of(host.sender, sha256="0" * 64),))))
+    assert has_asked.wait(PATIENCE_S)
+    for task in (Cancel(JobId("a")), with_lora(host, "a")):
         host.inbox.put(task)
+    assert host.has_dropped.wait(PATIENCE_S)
     go_on.set()
     assert host.engine.has_admitted.wait(PATIENCE_S)
     host.end()
     assert host.engine.diary.count("admit a") == 1
+    assert not host.said_of(Failed), "how the earlier order ended does not matter any more"
 
 
 def test_a_job_whose_models_do_not_come_fails_and_the_engine_goes_on(host: Host) -> None:

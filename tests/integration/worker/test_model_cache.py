@@ -17,7 +17,9 @@ from engine_worker.model_files.folder_map import parse_mapping
 from engine_worker.model_files.local_models import LocalModels
 from engine_worker.model_files.transfer import PART_BYTES
 from kernel.protocol.errors import BadConfiguration, DiskFull, DownloadFailed, ModelUnreadable
+from kernel.protocol.ids import ModelId
 from kernel.protocol.sources import local_path
+from kernel.protocol.worker import ModelFiles, ModelPartRefused
 from tests.integration.worker.sent_models import Sender, source_of
 
 FILE = bytes(range(256)) * 8_000
@@ -81,6 +83,9 @@ def test_a_file_is_copied_once_and_found_afterwards(cache: Cache) -> None:
 def test_a_folder_is_copied_with_its_folders_and_checked_by_the_list_of_its_files(cache: Cache) -> None:
     files = {"unet/diffusion.safetensors": FILE, "model_index.json": b"{}", "vae/empty.txt": b""}
     sender = Sender(files, is_folder=True)
+    seen: list[int] = []
+    models(cache, sender).bring(source_of(sender), seen.append)
+    assert (seen, seen[-1]) == (sorted(seen), len(FILE) + 2)
     path = brought(cache, sender)
     assert {name: (path / name).read_bytes() for name in files} == files
     assert {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()} == set(files)
@@ -120,14 +125,14 @@ def test_a_worker_waits_while_another_one_copies_the_same_model(cache: Cache, tm
 
     def let_it_go_on(seconds: float) -> None:
         waits.append(seconds)
-        if len(waits) == 1:
+        if len(waits) == 3:
             process.communicate("go on\n")
 
     waiting = LocalModels((), (), cache, sender.courier, sleep=let_it_go_on)
     found = waiting.bring(source_of(sender), seen.append)
     assert local_path(found.uri) == cache.folder / "files" / sender.sha256 / "model.safetensors"
-    assert (len(waits), sender.lists) == (1, 0)
-    assert seen, "it tells how far the other one is"
+    assert (len(waits), sender.lists) == (3, 0)
+    assert len(seen) == 1, "it tells how far the other one is, when that has changed"
 
 
 def test_a_worker_takes_over_from_one_that_died_while_it_waited(cache: Cache, tmp_path: Path) -> None:
@@ -210,24 +215,57 @@ def test_names_that_lead_out_of_the_cache_are_refused(cache: Cache, names: tuple
     sender = Sender({"model.safetensors": FILE})
     source = source_of(sender)
     sender.files = dict.fromkeys(names, b"x")
-    with pytest.raises(DownloadFailed, match="no proper files"):
-        models(cache, sender).bring(source, nothing)
+    for sender.is_folder in (False, *([True] if any("/" in name for name in names) else [])):
+        with pytest.raises(DownloadFailed, match="no proper files"):
+            models(cache, sender).bring(source, nothing)
     assert not leftovers(cache)
+
+
+def test_replies_about_other_models_are_passed_over(cache: Cache) -> None:
+    sender = Sender({"model.safetensors": FILE})
+    for model_id, digest in (("m-2", sender.sha256), ("m-1", "0" * 64)):
+        known = {"model_id": ModelId(model_id), "sha256": digest}
+        sender.courier.take(ModelFiles(files=(), **known), b"")
+        sender.courier.take(ModelPartRefused(code="c", text="t", **known), b"")
+    assert brought(cache, sender).read_bytes() == FILE
 
 
 def files_of(count: int) -> list[Sender]:
     return [Sender({"model.safetensors": bytes([n]) * 100_000}) for n in range(count)]
 
 
-def test_the_least_recently_used_models_make_room(tmp_path: Path) -> None:
-    old, older, new = files_of(3)
-    cache = opened(tmp_path / "cache", 250_000)
-    for age_s, sender in ((200, older), (100, old)):
+@pytest.mark.parametrize("oldest", range(3))
+def test_the_least_recently_used_models_make_room(tmp_path: Path, oldest: int) -> None:
+    *known, new = files_of(4)
+    cache = opened(tmp_path / "cache", 350_000)
+    for number, sender in enumerate(known):
         home = brought(cache, sender).parent
-        os.utime(home, (0, home.stat().st_mtime - age_s))
+        os.utime(home, (0, 1_000 if number == oldest else 2_000))
     cache.close()
     brought(cache, new)
-    assert set(leftovers(cache)) == {old.sha256, new.sha256}
+    kept = {sender.sha256 for sender in known} - {known[oldest].sha256}
+    assert set(leftovers(cache)) == kept | {new.sha256}
+
+
+def test_a_model_that_is_used_again_is_no_longer_the_oldest(tmp_path: Path) -> None:
+    first, second, new = files_of(3)
+    cache = opened(tmp_path / "cache", 250_000)
+    for age_s, sender in ((1_000, first), (2_000, second)):
+        os.utime(brought(cache, sender).parent, (0, age_s))
+    brought(cache, first)
+    cache.close()
+    brought(cache, new)
+    assert set(leftovers(cache)) == {first.sha256, new.sha256}
+
+
+def test_a_model_that_is_larger_than_the_cache_removes_nothing(tmp_path: Path) -> None:
+    small, _ = files_of(2)
+    cache = opened(tmp_path / "cache", 250_000)
+    brought(cache, small)
+    cache.close()
+    with pytest.raises(DiskFull, match="larger --cache-size"):
+        brought(cache, Sender({"model.safetensors": b"x" * 250_001}))
+    assert small.sha256 in leftovers(cache)
 
 
 def test_a_model_that_a_worker_uses_makes_no_room(tmp_path: Path) -> None:
@@ -241,6 +279,7 @@ def test_a_model_that_a_worker_uses_makes_no_room(tmp_path: Path) -> None:
     with pytest.raises(DiskFull, match="--cache-size"):
         brought(other, newer)
     assert set(leftovers(user)) >= {used.sha256, new.sha256}
+    assert not list(user.part_folder(newer.sha256).iterdir()), "it claims no room"
 
 
 def test_parts_of_abandoned_copies_make_room_and_those_of_running_ones_count_in_full(tmp_path: Path) -> None:
@@ -304,6 +343,9 @@ def test_a_mapped_folder_comes_before_the_cache_if_the_file_has_the_size(
     found = local.bring(source_of(sender), nothing)
     assert local_path(found.uri) == cache.folder / "files" / sender.sha256 / "model.safetensors"
 
+    (here / "fox.safetensors").write_bytes(FILE)
+    assert local_path(local.bring(source_of(sender), nothing).uri) == here / "fox.safetensors"
+
 
 def test_a_stored_model_is_found_in_a_shared_models_folder(tmp_path: Path) -> None:
     sender = Sender({"model.safetensors": FILE})
@@ -346,11 +388,12 @@ def test_a_mapping_is_two_absolute_paths(text: str) -> None:
 
 def test_all_models_of_an_order_are_brought_with_one_progress(cache: Cache) -> None:
     sender = Sender({"model.safetensors": FILE})
-    other = source_of(sender, model_id="m-2")
+    other = source_of(sender, model_id="m-2", beside=".yaml v_prediction")
     told: list[tuple[int, int, int | None]] = []
     ticks = iter(range(10_000))
     local = LocalModels((), (), cache, sender.courier, clock=lambda: float(next(ticks)))
     brought = local.bring_all([source_of(sender), other], lambda *moved: told.append(moved))
     assert [found.model_id for found in brought] == ["m-1", "m-2"]
     assert told[0][:2] == (0, 2 * len(FILE))
+    assert told[-1][:2] == (2 * len(FILE), 2 * len(FILE))
     assert sha256(Path(local_path(brought[1].uri) or "").read_bytes()).hexdigest() == sender.sha256

@@ -50,13 +50,13 @@ def test_parts_that_were_not_asked_for_come_twice_or_are_cut_are_ignored():
     assert transfer.arrived(first.offset, part(first), 1.0) == []
 
 
-def test_a_lost_part_is_asked_for_again_each_time_after_twice_as_long():
+def test_a_lost_part_is_asked_for_again_each_time_after_twice_as_long_but_not_too_long():
     transfer = Transfer(PART_BYTES, 0, now=0.0)
     (ask,) = transfer.asks(0.0)
     asked_at = []
     for tenth in range(1, 1_000):
         asked_at += [tenth / 10 for again in transfer.asks(tenth / 10) if again == ask]
-    assert asked_at == [ASK_AGAIN_S, 3 * ASK_AGAIN_S, 7 * ASK_AGAIN_S]
+    assert asked_at == [3.0, 9.0, 21.0, 41.0, 61.0, 81.0]
 
 
 def test_a_part_that_came_before_a_lost_one_is_not_asked_for_again():
