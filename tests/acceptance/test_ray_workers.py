@@ -26,6 +26,7 @@ from tests.acceptance.orders import submit
 from tests.acceptance.patience import wait_for
 from tests.acceptance.processes import MARK, WORKER
 from tests.acceptance.server import Server
+from tests.integration.launchers.pools import is_alive
 from tests.integration.launchers.ray_cluster import RayCluster, ray_cluster
 
 pytest.importorskip("ray")
@@ -87,7 +88,9 @@ def test_the_death_of_its_actor_costs_a_job_one_attempt_and_the_pool_goes_to_zer
     accepted = submit(server.line, engine_id, f"[until {go}]")
     server.records.wait_for_job(accepted.job_id, JobState.PROCESSING)
     (worker,) = server.processes(SUPERVISOR)
+    (held,) = server.processes(WORKER)
     os.kill(parent_of(worker.pid), signal.SIGKILL)
+    wait_for("the worker has ended", lambda: not is_alive(held.pid))
     go.touch()
     job = server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
     assert job.attempts == 2
