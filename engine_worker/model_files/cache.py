@@ -134,11 +134,10 @@ class Cache:
         with (self.folder / "cache.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (self.part_folder(key) / WANTED).write_text(str(total_bytes))
-            coming_bytes = max(0, total_bytes - self.copied_bytes(key))
             for old in [None, *self._by_use()]:
                 if old is not None and not self._remove(old):
                     continue
-                lacking_bytes = self._lacking_bytes(coming_bytes)
+                lacking_bytes = self._lacking_bytes()
                 if lacking_bytes <= 0:
                     return
             (self.part_folder(key) / WANTED).unlink()
@@ -147,11 +146,16 @@ class Cache:
             "lacking, and workers use the rest. Free the disk, or give the worker a larger --cache-size"
         )
 
-    def _lacking_bytes(self, coming_bytes: int) -> int:
-        """By the quota, which counts what is still to be copied, or by the disk. Raises: OSError."""
-        held_bytes = sum(map(_claimed, self._homes()))
+    def _lacking_bytes(self) -> int:
+        """By the quota or by the disk; both count what is still to be copied, by all workers.
+
+        Raises: OSError.
+        """
+        homes = self._homes()
+        claimed_bytes = sum(map(_claimed, homes))
+        coming_bytes = claimed_bytes - sum(map(_size, homes))
         of_disk = coming_bytes + self.min_free_bytes - self.free_bytes(self.folder)
-        return max(held_bytes - self.quota_bytes, of_disk)
+        return max(claimed_bytes - self.quota_bytes, of_disk)
 
     def _homes(self) -> list[Path]:
         return [
@@ -160,7 +164,7 @@ class Cache:
 
     def _by_use(self) -> list[Path]:
         """What may make room, the least recently used first."""
-        return sorted(self._homes(), key=lambda home: home.stat().st_mtime)
+        return sorted(self._homes(), key=_used_at)
 
     def _remove(self, home: Path) -> bool:
         """Remove a model or a part, unless a worker uses or copies it."""
@@ -207,6 +211,13 @@ def _locks(descriptor: int, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _used_at(home: Path) -> float:
+    """When a model was used last; 0 if another worker has just renamed or removed it."""
+    with suppress(OSError):
+        return home.stat().st_mtime
+    return 0.0
 
 
 def _size(folder: Path) -> int:

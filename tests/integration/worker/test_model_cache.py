@@ -304,6 +304,17 @@ def test_disk_space_that_must_stay_free_stays_free(tmp_path: Path) -> None:
         brought(cache, sender)
 
 
+def test_disk_space_that_another_copy_will_take_is_not_promised_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 10**9, min_free_bytes=0, free_bytes=lambda folder: 250_000)
+    cache.open()
+    (sender,) = files_of(1)
+    with cache.copying("b" * 64):
+        cache.make_room("b" * 64, 200_000)
+        with pytest.raises(DiskFull, match="50,000 bytes are lacking"):
+            brought(cache, sender)
+    brought(cache, sender)
+
+
 @contextmanager
 def files_up_to(size_bytes: int) -> Iterator[None]:
     """No file can grow beyond this, as on a full disk."""
