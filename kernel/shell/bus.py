@@ -22,8 +22,8 @@ TCP_HEARTBEAT_MS: Final = 2_000
 TCP_HEARTBEAT_TIMEOUT_MS: Final = 10_000
 STRANGER: Final = "?"
 """How the name of a key begins that is not known: the key itself follows, in Z85."""
-STRANGERS_AT_ONCE: Final = 256.0
-STRANGERS_PER_S: Final = 20.0
+STRANGERS_AT_ONCE: Final = 1_024.0
+STRANGERS_PER_S: Final = 200.0
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _READABLE: Final = int(zmq.POLLIN)
 _PRIVATE: Final = 0o177

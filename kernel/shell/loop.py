@@ -58,6 +58,9 @@ from kernel.shell.unexpected_errors import LifeOver, UnexpectedErrors, is_of_the
 
 log = logging.getLogger("manager")
 LONGEST_WAIT_S: Final = 3600.0
+LATE_S: Final = 5.0
+"""How long deadlines wait for messages that are there already. These may be what a deadline waits for, such
+as the heartbeats of a thousand workers that came while the Manager was busy."""
 
 
 @dataclass(slots=True)
@@ -147,7 +150,8 @@ class Loop:
         arrivals += map(Arrival, self.effects.events)
         self.effects.events = []
         deadline_s = self.broker.next_deadline()
-        if deadline_s is not None and deadline_s <= now.mono_s:
+        patience_s = 0.0 if self.sources.is_drained else LATE_S
+        if deadline_s is not None and deadline_s <= now.mono_s - patience_s:
             arrivals.append(Arrival(DeadlinePassed()))
         effects: list[Effect] = []
         for arrival in arrivals:

@@ -67,6 +67,8 @@ class Sources:
     """Input images that the file thread has read for workers, or could not read."""
     _parts: list[Arrival] = field(default_factory=list)
     """Parts of models that were read for workers."""
+    is_drained: bool = True
+    """False while messages are left that came before the last call of `wait`."""
     _is_calm: bool = False
     _poller: zmq.Poller = field(default_factory=zmq.Poller)
 
@@ -78,6 +80,7 @@ class Sources:
 
     def wait(self, timeout_s: float | None) -> list[Arrival]:
         """All events that have come, after waiting for the first. Units: seconds; None: for ever."""
+        self.is_drained = True
         timeout_ms = None if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
         ready = {source for source, _ in self._look_out(timeout_ms)}
         if self.gate.socket in ready:
@@ -165,6 +168,7 @@ class Sources:
                     taken += 1
                 else:
                     went_dry += 1
+        self.is_drained = went_dry == len(turns)
 
     def _take_front(self, arrivals: list[Arrival], unanswered: Counter[bytes]) -> bool:
         if (incoming := self.front.receive()) is None:

@@ -125,13 +125,13 @@ def _take_one(world: World, engine: Engine, pool: str) -> bool:
 
 def _idle_workers(world: World, pool: str) -> list[Worker]:
     """Those that may get an engine, the one with the most free memory on a device first."""
+    for worker_id, worker in list(world.idle_workers.items()):
+        if worker.state is not WorkerState.IDLE:
+            del world.idle_workers[worker_id]
     found = [
         worker
-        for worker in world.workers.values()
-        if worker.state is WorkerState.IDLE
-        and worker.enrolled is not None
-        and worker.enrolled.pool == pool
-        and not worker.is_cordoned
+        for worker in world.idle_workers.values()
+        if worker.enrolled is not None and worker.enrolled.pool == pool and not worker.is_cordoned
     ]
     return sorted(found, key=_free_bytes, reverse=True)
 

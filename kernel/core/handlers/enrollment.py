@@ -100,7 +100,7 @@ def _take_over(world: World, worker: Worker, enrolled: Enrolled) -> None:
     """Take over what a worker holds, as far as it is still wanted."""
     load = enrolled.said.load
     if load is None:
-        _serve_pool(world, enrolled.pool)
+        _serve_pool(world, worker, enrolled.pool)
         return
     engine = world.engines.get(load.engine_id)
     if engine is None or not _may_have(world, engine, enrolled):
@@ -119,10 +119,12 @@ def _take_over(world: World, worker: Worker, enrolled: Enrolled) -> None:
     reconcile.reconcile_engine(world, engine)
 
 
-def _serve_pool(world: World, pool: str) -> None:
+def _serve_pool(world: World, worker: Worker, pool: str) -> None:
     """A worker of the pool is idle: waiting engines are first, then those that lack replicas."""
     engine_admission.admit(world)
     for engine in [one for one in world.engines.values() if one.pool == pool]:
+        if worker.state is not WorkerState.IDLE:
+            return
         reconcile.reconcile_engine(world, engine)
 
 

@@ -85,7 +85,7 @@ def enroll(
         version=enrolled.said.version,
         joined_at_ms=world.now.unix_ms,
     )
-    world.workers[worker.worker_id] = worker
+    world.workers[worker.worker_id] = world.idle_workers[worker.worker_id] = worker
     transitions.change(world, ChangeKind.WORKER, worker.worker_id, WorkerChange.JOINED)
     world.act(actions.AdmitWorker(worker.worker_id, key, place))
     welcome(world, worker)

@@ -366,6 +366,9 @@ class World:
     """By the key of their command."""
     processing: int = 0
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
+    idle_workers: dict[WorkerId, Worker] = field(default_factory=dict)
+    """Workers of pools that had no engine when they came; ones that have got one since are removed when
+    somebody looks."""
     ended_workers: deque[WorkerEnd] = field(default_factory=lambda: deque(maxlen=ENDS_KEPT))
     """The last workers of engines that have ended."""
     fetch_deaths: int = 0

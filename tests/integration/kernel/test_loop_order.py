@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, Event, InputsStored, Now, Peer, StopAsked, WorkerExited
+from kernel.core.events import Asked, DeadlinePassed, Event, InputsStored, Now, Peer, StopAsked, WorkerExited
 from kernel.core.ports import Limits
 from kernel.protocol.client import JobAccepted, SubmitJob
 from kernel.protocol.codec import Frame
@@ -22,7 +22,7 @@ from kernel.protocol.status import DeviceStatus
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
 from kernel.shell.file_thread import InputsRead, Removed
-from kernel.shell.loop import Loop
+from kernel.shell.loop import LATE_S, Loop
 from kernel.shell.state_reader import StateReader
 from kernel.shell.storage_folders import StorageFolders, none_absent
 from kernel.shell.store import Store
@@ -44,6 +44,7 @@ class ScriptedSources:
     batches: list[Batch]
     removals: list[Removed] = field(default_factory=list)
     readings: list[InputsRead] = field(default_factory=list)
+    is_drained: bool = True
 
     def wait(self, timeout_s: float | None) -> Batch:
         return self.batches.pop(0) if self.batches else [Arrival(StopAsked())]
@@ -219,3 +220,49 @@ def test_when_the_commit_of_a_job_with_a_picture_fails_nobody_is_told_of_it(
     assert not [effect for effect, _ in effects.seen if isinstance(effect, actions.Reply)]
     for table in ("job", "blob", "idempotency"):
         assert seen_by_others(database, f"SELECT count(*) FROM {table}") == [(0,)], "its file is swept away"
+
+
+class WatchedBroker(Broker):
+    """Notes at which times deadlines were looked at."""
+
+    looked_at_s: list[float]
+
+    def handle(self, event: Event, now: Now) -> list[actions.Action]:
+        if isinstance(event, DeadlinePassed):
+            self.looked_at_s.append(now.mono_s)
+        return super().handle(event, now)
+
+
+@dataclass
+class BusySources(ScriptedSources):
+    """Time passes, and messages are left until the last turn but one."""
+
+    now_s: float = 0.0
+    passes_s: tuple[float, ...] = ()
+
+    def wait(self, timeout_s: float | None) -> Batch:
+        if not self.passes_s:
+            return [Arrival(StopAsked())]
+        self.now_s, *rest = self.passes_s
+        self.passes_s = tuple(rest)
+        self.is_drained = not rest
+        return []
+
+
+def test_deadlines_wait_for_what_has_come_but_not_for_long(store: Store, effects: WatchingEffects) -> None:
+    """A busy Manager has not read the heartbeats of its workers yet."""
+    loop = loop_over(with_engine(store), effects, [])
+    loop.broker = broker = WatchedBroker(
+        StateReader(store.connection).snapshot(Epoch(1)),
+        Limits(),
+        clock.RandomIdSource(bytes(32)),
+        Now(0.0, 0),
+    )
+    broker.looked_at_s = []
+    broker.start(Now(0.0, 0))
+    due_s = broker.next_deadline()
+    assert due_s is not None
+    sources = BusySources([], passes_s=(due_s + 1, due_s + LATE_S + 1, due_s + LATE_S + 2))
+    loop.sources, loop.clock = sources, lambda: Now(sources.now_s, 0)
+    loop.run()
+    assert broker.looked_at_s[0] == due_s + LATE_S + 1
