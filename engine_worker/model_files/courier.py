@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from engine_worker.model_files.transfer import ASK_AGAIN_S, GIVE_UP_S, Transfer
-from kernel.protocol.errors import DownloadFailed
+from kernel.protocol.errors import DownloadFailed, ModelNotReady
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.worker import (
     FileOfModel,
@@ -65,6 +65,25 @@ class Courier:
                     return came[0]
         raise DownloadFailed(_SILENT)
 
+    def sha256_of(self, source: ModelSource) -> str | None:
+        """The digest of a model whose order said none; None, if the Manager does not know it yet.
+
+        Raises: DownloadFailed.
+        """
+        self._ask(GetModelFiles(model_id=source.model_id, sha256=""))
+        until = self._clock() + ASK_AGAIN_S
+        while (came := self._take(until)) is not None:
+            match came[0]:
+                case ModelFiles(model_id=source.model_id, sha256=sha256):
+                    return sha256
+                case ModelPartRefused(model_id=source.model_id, sha256="", code=ModelNotReady.code):
+                    return None
+                case ModelPartRefused(model_id=source.model_id, sha256="", text=text):
+                    raise DownloadFailed(f"the Manager does not send {source.name}: {text}")
+                case _:
+                    pass  # an answer to an earlier question
+        return None
+
     def copy(self, source: ModelSource, file: FileOfModel, sink: Sink, moved: Callable[[int], None]) -> None:
         """Append what is lacking of a file. `moved` takes the bytes of it that are there.
 
@@ -94,15 +113,19 @@ class Courier:
 
         Raises: DownloadFailed, if the Manager refuses this file, or the list of them.
         """
-        while True:
-            try:
-                reply, blob = self._replies.get(timeout=max(0.0, until - self._clock()))
-            except Empty:
-                return None
+        while (came := self._take(until)) is not None:
+            reply, _ = came
             if (reply.model_id, reply.sha256) != (source.model_id, source.sha256):
                 continue  # an answer to an earlier question
             if isinstance(reply, ModelPartRefused) and reply.file != file:
                 continue  # of an attempt that was given up
             if isinstance(reply, ModelPartRefused):
                 raise DownloadFailed(f"the Manager does not send {source.name}: {reply.text}")
-            return reply, blob
+            return came
+        return None
+
+    def _take(self, until: float) -> tuple[PartReply, bytes] | None:
+        try:
+            return self._replies.get(timeout=max(0.0, until - self._clock()))
+        except Empty:
+            return None

@@ -27,6 +27,10 @@ MovedAll = Callable[[int, int, int | None], None]
 TELL_EVERY_S: Final = 0.25
 LOOK_EVERY_S: Final = 0.25
 """While another worker of this host copies the same model."""
+ASK_EVERY_S: Final = 2.0
+"""While the server computes the digest of a model."""
+DIGEST_S: Final = 1_800.0
+"""A slow disk reads 200 GB in this time."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -55,6 +59,9 @@ class LocalModels:
         seen_bytes = -1
         while (found := self.find(source)) is None:
             cache = self._cache_for(source)
+            if source.sha256 is None:
+                source = self._identified(source, moved)
+                continue
             try:
                 with cache.copying(key_of(source)) as is_mine:
                     if is_mine:
@@ -111,18 +118,29 @@ class LocalModels:
             raise DiskFull(f"cannot use {self.cache.folder}: {error.strerror or error}") from error
 
     def _cache_for(self, source: ModelSource) -> Cache:
-        """Raises: ModelUnreadable; DownloadFailed."""
+        """Raises: ModelUnreadable."""
         if self.cache is None:
             raise ModelUnreadable(
                 f"{source.name} is not on this host: start the worker with --cache-folder, or with --map "
                 "and a shared folder"
             )
-        if source.sha256 is None:
-            raise DownloadFailed(
-                f"{source.name} is not on this host, and its sha256, by which it could be copied here, is "
-                "not known yet: the server computes it in the background"
-            )
         return self.cache
+
+    def _identified(self, source: ModelSource, moved: Moved) -> ModelSource:
+        """The same with its digest, which the server computes now, before those of other models.
+
+        Raises: DownloadFailed.
+        """
+        give_up_at = self.clock() + DIGEST_S
+        while self.clock() < give_up_at:
+            if (sha256 := self.courier.sha256_of(source)) is not None:
+                return replace(source, sha256=sha256)
+            moved(0)
+            self.sleep(ASK_EVERY_S)
+        raise DownloadFailed(
+            f"{source.name} is not on this host, and the server has not computed its sha256, by which it "
+            "could be copied here, in half an hour"
+        )
 
 
 class _Progress:

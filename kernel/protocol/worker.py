@@ -445,7 +445,7 @@ class GetModelFiles(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     model_id: ModelId
     sha256: str
-    """As the order said: the model that is meant."""
+    """As the order said: the model that is meant. Empty, if the order said none: whichever it is now."""
 
 
 class GetModelPart(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -75,6 +75,14 @@ def _eligible_models(world: World) -> list[ModelId]:
     return found
 
 
+def digest_first(world: World, model_id: ModelId) -> None:
+    """Compute the digest of this model, if it lacks one, before those of others."""
+    if model_id in world.models_to_digest and next(iter(world.models_to_digest)) != model_id:
+        world.touch()
+        world.models_to_digest = {model_id: None, **world.models_to_digest}
+    tend(world)
+
+
 def _untouched(world: World, models: Iterable[ModelId]) -> list[ModelId]:
     """Those that no worker has; a worker that is being ended still has its own."""
     taken = {w.model_id for w in world.workers.values()}

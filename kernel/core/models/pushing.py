@@ -10,6 +10,7 @@ from typing import Final
 from kernel.core import actions, due
 from kernel.core.events import ModelFilesListed, ModelPartNotRead, ModelPartRead, WantedPart
 from kernel.core.lifecycle import jobs
+from kernel.core.models import fetching
 from kernel.core.state import model_refs
 from kernel.core.state.part_queue import PART_BYTES
 from kernel.core.state.tables import WorkerState
@@ -30,9 +31,10 @@ _OFF: Final = (
 
 def asked(world: World, worker: Worker, report: wire.GetModelFiles | wire.GetModelPart) -> None:
     """A worker asked for files: send them when it is their turn, or say why not."""
-    part = _wanted(worker, report)
+    part = _wanted(world, worker, report)
     try:
         _check(world, worker, report)
+        _check_digest(world, part)
     except SpoonError as error:
         _refuse(world, worker, part, error)
         return
@@ -40,9 +42,11 @@ def asked(world: World, worker: Worker, report: wire.GetModelFiles | wire.GetMod
     tend(world)
 
 
-def _wanted(worker: Worker, report: wire.GetModelFiles | wire.GetModelPart) -> WantedPart:
+def _wanted(world: World, worker: Worker, report: wire.GetModelFiles | wire.GetModelPart) -> WantedPart:
     if isinstance(report, wire.GetModelFiles):
-        return WantedPart(worker.worker_id, report.model_id, report.sha256)
+        row = world.models.get(report.model_id)
+        now = (row.sha256 if row is not None else None) or ""
+        return WantedPart(worker.worker_id, report.model_id, report.sha256 or now)
     place = (report.file, report.offset, report.size_bytes)
     return WantedPart(worker.worker_id, report.model_id, report.sha256, *place)
 
@@ -101,6 +105,16 @@ def _check(world: World, worker: Worker, report: wire.GetModelFiles | wire.GetMo
         raise ModelNotReady(f"the model is {row.status}")
     if isinstance(report, wire.GetModelPart):
         _check_part(report)
+
+
+def _check_digest(world: World, part: WantedPart) -> None:
+    """The worker can check what it gets only by a digest: compute that of this model before others.
+
+    Raises: ModelNotReady, while there is none.
+    """
+    if not part.sha256:
+        fetching.digest_first(world, part.model_id)
+        raise ModelNotReady("the sha256 of the model is being computed")
 
 
 def _check_part(report: wire.GetModelPart) -> None:

@@ -31,6 +31,8 @@ class Sender:
         self.spoils = 0
         """So many lists are followed by a wrong first file."""
         self.refusal: str | None = None
+        self.digests_in = 0
+        """So many times the digest is not known yet."""
         self.courier = Courier(self._answer)
 
     def _answer(self, request: PartRequest) -> None:
@@ -39,8 +41,12 @@ class Sender:
             file = request.file if isinstance(request, GetModelPart) else None
             refused = ModelPartRefused(file=file, code="not_permitted", text=self.refusal, **known)
             self.courier.take(refused, b"")
+        elif isinstance(request, GetModelFiles) and not request.sha256 and self.digests_in:
+            self.digests_in -= 1
+            self.courier.take(ModelPartRefused(code="model_not_ready", text="soon", **known), b"")
         elif isinstance(request, GetModelFiles):
             self.lists += 1
+            known["sha256"] = request.sha256 or self.sha256
             files = tuple(FileOfModel(name=name, size_bytes=len(data)) for name, data in self.files.items())
             self.courier.take(ModelFiles(files=files, is_folder=self.is_folder, **known), b"")
         else:

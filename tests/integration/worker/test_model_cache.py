@@ -385,10 +385,33 @@ def test_without_a_cache_the_error_names_the_ways_out() -> None:
         models(None, sender).bring(source_of(sender), nothing)
 
 
-def test_a_model_without_a_known_digest_is_not_copied(cache: Cache) -> None:
+def test_a_model_without_a_known_digest_is_copied_once_it_has_one(cache: Cache) -> None:
     sender = Sender({"model.safetensors": FILE})
-    with pytest.raises(DownloadFailed, match="sha256"):
+    sender.digests_in = 3
+    seen: list[int] = []
+    local = LocalModels((), (), cache, sender.courier, sleep=lambda seconds: None)
+    found = local.bring(source_of(sender, sha256=None), seen.append)
+    assert found.sha256 == sender.sha256
+    assert local_path(found.uri) == cache.folder / "files" / sender.sha256 / "model.safetensors"
+    assert seen[:3] == [0, 0, 0], "it goes on, so nobody takes it for hung"
+
+
+def test_a_model_without_a_known_digest_that_is_refused_is_an_error(cache: Cache) -> None:
+    sender = Sender({"model.safetensors": FILE})
+    sender.refusal = "no order of this worker names the model"
+    with pytest.raises(DownloadFailed, match="no order"):
         models(cache, sender).bring(source_of(sender, sha256=None), nothing)
+
+
+def test_a_digest_that_never_comes_is_an_error(cache: Cache) -> None:
+    sender = Sender({"model.safetensors": FILE})
+    sender.digests_in = 10**9
+    ticks = iter(range(0, 10**6, 600))
+    local = LocalModels(
+        (), (), cache, sender.courier, sleep=lambda seconds: None, clock=lambda: float(next(ticks))
+    )
+    with pytest.raises(DownloadFailed, match="sha256"):
+        local.bring(source_of(sender, sha256=None), nothing)
 
 
 @pytest.mark.parametrize("text", ["/models", "models=/mnt", "/models=mnt", "=", ""])

@@ -97,6 +97,23 @@ def test_another_content_than_the_order_named_is_not_sent():
     assert code_of(story.say(worker_id, part(sha256="c" * 64))) == "download_failed"
 
 
+def test_a_model_without_a_digest_is_digested_before_others_and_sent_then():
+    story = told()
+    worker_id = loading(story)
+    world = story.broker.world
+    known = world.models[CHECKPOINT]
+    world.models[CHECKPOINT] = replace(known, sha256=None)
+    world.models_to_digest = {LORA.model_id: None, CHECKPOINT: None}
+    ask = wire.GetModelFiles(model_id=CHECKPOINT, sha256="")
+
+    assert code_of(story.say(worker_id, ask)) == "model_not_ready"
+    assert list(world.models_to_digest) == [CHECKPOINT, LORA.model_id]
+
+    world.models[CHECKPOINT] = known
+    (read,) = only(story.say(worker_id, ask), ReadModelPart)
+    assert (read.part.sha256, read.part.file) == (SHA, None)
+
+
 def test_a_part_must_be_short_and_of_a_named_file():
     story = told()
     worker_id = loading(story)
