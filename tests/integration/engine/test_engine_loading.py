@@ -333,7 +333,7 @@ def test_a_checkpoint_of_another_base_than_declared_is_refused(checkpoints: Path
 
 @pytest.mark.parametrize(
     ("device", "error"),
-    [("cuda:99", DeviceUnavailable), ("abacus", EngineFailed), ("mps", EngineFailed)],
+    [("cuda:99", DeviceUnavailable), ("mps:9", DeviceUnavailable), ("abacus", EngineFailed)],
 )
 def test_a_device_that_is_not_there_is_an_error_that_says_so(
     device: str, error: type[SpoonError], checkpoints: Path

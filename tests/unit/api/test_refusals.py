@@ -7,7 +7,7 @@ import pytest
 from api.http.contract.errors import InputGone
 from kernel.protocol import client
 from kernel.protocol.api_keys import ChangeKey, CreateKey, RevokeKey, RotateKey
-from kernel.protocol.errors import KeyReused, NameAmbiguous, SpoonError
+from kernel.protocol.errors import ImageGone, KeyReused, NameAmbiguous, SpoonError
 from kernel.protocol.presets import DeletePreset, SavePreset
 from kernel.protocol.webhooks import (
     CreateWebhook,
@@ -81,7 +81,7 @@ CALLS = {
     RevokeWorker: Call("DELETE", "/v1/workers/{worker_id}"),
 }
 OF_THE_API = dict.fromkeys((client.RetryModel, client.DeleteModel), (NameAmbiguous,)) | {
-    client.SubmitJob: (InputGone,)
+    client.SubmitJob: (InputGone, ImageGone)
 }
 """What the API itself refuses, before it asks the Manager."""
 IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1", "key_id": "admin"} | {
