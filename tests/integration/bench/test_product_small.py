@@ -44,6 +44,7 @@ def test_both_sides_make_the_same_picture_and_are_measured(small: Checkpoint) ->
         assert job["one_job_64px_memory_mb"] > 100
 
 
+@pytest.mark.exhaustive
 def test_another_picture_than_the_bare_loops_ends_the_benchmark(small: Checkpoint) -> None:
     wrong = Side(Bare(small), lambda picture, job: References(small).check(picture, numbered(0, 64, 2)))
     plan = Plan(sizes_px=(), steps={64: 3}, jobs=1, queued=(), memory_bytes=1)

@@ -44,6 +44,7 @@ def one_by_one(rows: Sequence[int], entered: Tensor, layer: Callable[[Tensor], T
     return torch.cat([layer(one) for one in torch.split(entered, list(rows))])
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("rows", CROWDS)
 @pytest.mark.parametrize("shape", [(128,), (1, 128), (2, 128), (3, 128), (4, 128), (77, 128)])
 @pytest.mark.parametrize("has_bias", [True, False])
@@ -59,6 +60,7 @@ def test_a_matrix_multiplies_each_picture_as_alone(
     assert_same(made, one_by_one(rows, entered, plain))
 
 
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize("rows", CROWDS)
 @pytest.mark.parametrize("pixels", [(1, 1), (1, 2), (2, 2), (8, 8), (9, 7)])
 @pytest.mark.parametrize("has_bias", [True, False])

@@ -61,6 +61,7 @@ def test_the_conditioning_is_that_of_the_stock_pipeline_to_the_bit(
     )
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("prompt", ["a red ball", "", "a cat, 16:9: <b> {c} |d|!!", "ball " * 75])
 @pytest.mark.parametrize("negative_prompt", ["blue", ""])
 @pytest.mark.parametrize("technique", [PromptTechnique.SD_EMBED, PromptTechnique.COMPEL])

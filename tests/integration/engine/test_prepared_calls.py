@@ -177,6 +177,7 @@ class CountingCompiler:
         return run
 
 
+@pytest.mark.exhaustive
 def test_compiled_blocks_make_the_same_pictures_and_loras_go_around_them(
     fresh: Components, tmp_path: Path
 ) -> None:
