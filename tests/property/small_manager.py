@@ -19,6 +19,7 @@ from kernel.core.events import (
     InputsStored,
     KeptModel,
     ModelMoved,
+    ModelPartNotRead,
     Now,
     OutputStored,
     StopAsked,
@@ -110,6 +111,9 @@ class Hands:
     def read(self, reading: Reading) -> None:
         self.readings = [InputsRead(reading.worker_id, reading.lease, tuple(b"x" for _ in reading.files))]
 
+    def read_part(self, task: actions.ReadModelPart) -> None:
+        self.events.append(ModelPartNotRead(task.part, "there are no files"))
+
     def move_model(self, move: actions.MoveModel) -> None:
         self.events.append(ModelMoved(move.model_id))
 
@@ -140,6 +144,7 @@ class Script:
     batches: list[list[Arrival]]
     removals: list[Removed] = field(default_factory=list)
     readings: list[InputsRead] = field(default_factory=list)
+    is_drained: bool = True
 
     def wait(self, timeout_s: float | None) -> list[Arrival]:
         return self.batches.pop(0) if self.batches else [Arrival(StopAsked())]
@@ -173,7 +178,7 @@ class SmallManager:
         self.broker = kind(snapshot, LIMITS, clock.RandomIdSource(bytes(32)), self.now())
         looks = (self.now, lambda: DEVICES, FullShelves(), none_absent)
         self.loop = Loop(
-            self.broker, self.store, self.state_reader, None, self.effects, *looks, self.unexpected
+            self.broker, self.store, self.state_reader, Script([]), self.effects, *looks, self.unexpected
         )
         self.loop._finish(self.loop._save_all(self.broker.start(self.now())))
         self.settle()
