@@ -81,7 +81,9 @@ def _of_engines(status: Status) -> Iterator[Metric]:
 def _of_pools(status: Status) -> Iterator[Metric]:
     """Workers of pools by state, and the memory of the devices that they saw when they joined."""
     members = [one for one in status.workers if one.pool is not None]
-    workers = GaugeMetricFamily("spoon_pool_workers", "Workers of the pool.", labels=["pool", "state"])
+    workers = GaugeMetricFamily(
+        "spoon_pool_workers", "Workers of the pool, by state.", labels=["pool", "state"]
+    )
     for (pool, state), count in sorted(Counter((one.pool or "", one.state) for one in members).items()):
         workers.add_metric([pool, state], count)
     yield workers

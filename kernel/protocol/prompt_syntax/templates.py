@@ -87,6 +87,8 @@ def expand(template: str, draw: Draw, find: FindOptions) -> str:
 
     Raises: TemplateFault, as `find` does.
     """
+    if not may_be_template(template):
+        return template
     expansion = _Expansion(draw, find)
     return "".join(expansion.texts(_parts(template), 0))
 

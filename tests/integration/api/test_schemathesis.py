@@ -17,10 +17,10 @@ from api.http.contract.problems import status_of
 from api.hub import Hub
 from api.port import Answer
 from conf.settings import Bus, Database, Images, Models, Settings
-from kernel.protocol import api_keys, client, presets, webhooks
+from kernel.protocol import api_keys, client, presets, webhooks, worker_tokens
 from kernel.protocol.enums import EngineState, ModelState
 from kernel.protocol.errors import ImageGone, SpoonError
-from kernel.protocol.ids import DeliveryId, EngineId, KeyId, ModelId, WebhookId
+from kernel.protocol.ids import DeliveryId, EngineId, KeyId, ModelId, TokenId, WebhookId
 from kernel.protocol.memory import EngineValid
 from kernel.views.reader import Reader
 from tests.sampling import count
@@ -83,6 +83,13 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     webhooks.DeleteWebhook: client.Done(),
     webhooks.TestWebhook: DELIVERY,
     webhooks.Redeliver: DELIVERY,
+    worker_tokens.CreateWorkerToken: worker_tokens.WorkerTokenIssued(
+        token_id=TokenId("t1"), text="spoonworker_"
+    ),
+    worker_tokens.RevokeWorkerToken: client.Done(),
+    worker_tokens.CordonWorker: client.Done(),
+    worker_tokens.DrainWorker: client.Done(),
+    worker_tokens.RevokeWorker: client.Done(),
     webhooks.ShowCallbackSecret: webhooks.CallbackSecret(secret="whsec_AAAA"),
 }
 
@@ -146,6 +153,7 @@ def described(tmp_path_factory: pytest.TempPathFactory, bus: CountingBus) -> Ite
     database.add_image("i1", "j1")
     database.add_preset("p1", fields='{"steps": 3}')
     database.add_webhook("w1")
+    database.add_worker_token("t1")
     database.add_delivery(1, delivery_id="d1", webhook_id="w1", job_id="j1")
     bus.reactions.update({ask: sometimes_refused(ask, answer) for ask, answer in ANSWERS.items()})
     reader = Reader(database.file)

@@ -291,6 +291,7 @@ class PlayedSources:
     world: World
     removals: list[Removed] = field(default_factory=list)
     readings: list[InputsRead | InputsUnreadable] = field(default_factory=list)
+    is_drained: bool = True
 
     def wait(self, timeout_s: float | None) -> list[Arrival]:
         outcomes = self.world.outcomes()

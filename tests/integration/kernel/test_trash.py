@@ -52,6 +52,7 @@ class QuietSources:
     removals: list[Removed] = field(default_factory=list)
     readings: list[InputsRead] = field(default_factory=list)
     turns: int = 0
+    is_drained: bool = True
 
     def wait(self, timeout_s: float | None) -> list[Arrival]:
         self.turns += 1

@@ -71,6 +71,10 @@ class SampleDatabase:
         times = {"created_at_ms": 1, "changed_at_ms": 2}
         self._insert("preset", {"name": name, "key_id": key_id, "fields": fields} | times)
 
+    def add_worker_token(self, token_id: str, pool: str = "lab") -> None:
+        known = {"token_id": token_id, "pool": pool, "digest": "", "created_at_ms": 1}
+        self._insert("worker_token", known)
+
     def add_delivery(self, seq: int, delivery_id: str, **values: Any) -> None:
         times = {"created_at_ms": 1, "since_ms": 1, "ended_at_ms": 2, "attempts": 1}
         known = {"event": "job.finished", "url": "https://a.example", "status": "delivered", "body": "{}"}
